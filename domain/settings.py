@@ -1,0 +1,246 @@
+"""What the operator decides, read from the environment here and nowhere else.
+
+`read_settings` checks everything before anything starts and raises one `SettingsError` that lists every
+problem, so that an operator repairs all of it in one go. Production is the mode unless asked otherwise, and
+refuses a sandbox's secrets; a sandbox has a default for everything.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+SANDBOX_SECRET: Final = "sandbox-secret-known-to-everyone-never-in-production"  # noqa: S105 -- known on purpose
+SECRET_LENGTH: Final = 32
+FCM_URL: Final = "https://fcm.googleapis.com"
+STRIPE_URL: Final = "https://api.stripe.com"
+LOCAL_URL: Final = "http://localhost:8000"
+
+_T = TypeVar("_T")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` holds one sentence for each thing that is wrong."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        assert problems, "an error without a problem"
+        self.problems = problems
+        super().__init__("The settings cannot be used:\n" + "\n".join(f"  - {each}" for each in problems))
+
+
+class Mode(StrEnum):
+    PRODUCTION = "production"
+    SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of DESIGN §7, checked. Secrets are left out of the `repr`.
+
+    `mongodb_url` is None where the embedded server on the folder `data` is meant. URLs have no slash at
+    their end; issuers stay as they were written.
+    """
+
+    mode: Mode
+    mongodb_url: str | None = field(repr=False)
+    database: str
+    data: Path
+    programme: Path | None
+    public_url: str
+    secret: str = field(repr=False)
+    fcm_url: str
+    firebase_credentials: Path | None
+    firebase_project: str | None
+    oidc_issuers: tuple[str, ...]
+    stripe_key: str | None = field(repr=False)
+    stripe_webhook_secret: str | None = field(repr=False)
+    stripe_url: str
+
+    @property
+    def sandbox(self) -> bool:
+        return self.mode is Mode.SANDBOX
+
+
+def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | Path | None) -> Settings:
+    """The settings in `environ` (`WALLET_…`); `overrides`, named as the fields, go before the variables.
+
+    Overrides are what the command line was told; one that is None was not told. A variable that is empty
+    counts as not set. Raises SettingsError naming every problem, and TypeError for an override that is no
+    setting.
+    """
+    if unknown := overrides.keys() - Settings.__dataclass_fields__.keys():
+        raise TypeError(f"not a setting: {', '.join(sorted(unknown))}")
+    source = _Source(environ=environ, overrides=overrides, problems=[])
+    mode = source.read("mode", _mode, Mode.PRODUCTION)
+    production = mode is Mode.PRODUCTION
+    settings = Settings(
+        mode=mode,
+        mongodb_url=source.read("mongodb_url", _mongodb_url, None),
+        database=source.read("database", _database, "wallet"),
+        data=source.read("data", _folder, Path(".wallet")),
+        programme=source.read("programme", _file, None),
+        public_url=source.read("public_url", _url_for(production=production), LOCAL_URL),
+        secret=source.read("secret", _secret_for(production=production), SANDBOX_SECRET),
+        fcm_url=source.read("fcm_url", _url_for(production=production), FCM_URL),
+        firebase_credentials=source.read("firebase_credentials", _file, None),
+        firebase_project=source.read("firebase_project", _firebase_project, None),
+        oidc_issuers=source.read("oidc_issuers", _issuers_for(production=production), ()),
+        stripe_key=source.read("stripe_key", _stripe_key_for(production=production), None),
+        stripe_webhook_secret=source.read("stripe_webhook_secret", _stripe_webhook_secret, None),
+        stripe_url=source.read("stripe_url", _url_for(production=production), STRIPE_URL),
+    )
+    if production:
+        source.require("secret", f"at least {SECRET_LENGTH} characters at random (openssl rand -hex 32)")
+        source.require("public_url", "the address that members use, such as https://wallet.example.com")
+    if source.given("stripe_key"):
+        source.require(
+            "stripe_webhook_secret",
+            "the webhook's signing secret (whsec_…), as WALLET_STRIPE_KEY is set",
+        )
+    if source.problems:
+        raise SettingsError(tuple(source.problems))
+    return settings
+
+
+class _Wrong(Exception):  # noqa: N818 -- a step of the reading, never seen outside
+    """Carries what is wrong with a value and what it should be, as the rest of a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    environ: Mapping[str, str]
+    overrides: Mapping[str, str | Path | None]
+    problems: list[str]
+
+    def given(self, name: str) -> str | None:
+        override = self.overrides.get(name)
+        text = self.environ.get(_variable(name), "") if override is None else str(override)
+        return text.strip() or None
+
+    def read(self, name: str, parse: Callable[[str], _T], default: _T) -> _T:
+        text = self.given(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except _Wrong as wrong:
+            self.problems.append(f"{_variable(name)} {wrong}")
+            return default
+
+    def require(self, name: str, should_be: str) -> None:
+        if self.given(name) is None:
+            self.problems.append(f"{_variable(name)} is missing; it should be {should_be}")
+
+
+def _variable(name: str) -> str:
+    return f"WALLET_{name.upper()}"
+
+
+def _mode(text: str) -> Mode:
+    if text not in {*Mode}:
+        raise _Wrong(f"is {text!r}; it should be production or sandbox")
+    return Mode(text)
+
+
+def _mongodb_url(text: str) -> str:
+    if not re.match(r"mongodb(\+srv)?://[^/]", text):
+        raise _Wrong("is no connection string; it should begin with mongodb:// or mongodb+srv:// and a host")
+    return text
+
+
+def _database(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text):
+        raise _Wrong(f"is {text!r}; it should be 1 to 63 letters, digits, _ or -")
+    return text
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if path.exists() and not path.is_dir():
+        raise _Wrong(f"is {text!r}, which is a file; it should be a folder, made if it does not exist")
+    return path
+
+
+def _file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise _Wrong(f"is {text!r}, where there is no file; it should be the path of a file that can be read")
+    return path
+
+
+def _url_for(*, production: bool) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise _Wrong(f"is {text!r}; it should be an address such as https://wallet.example.com")
+        if production and parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise _Wrong(f"is {text!r}; in production it should begin with https://, or be loopback")
+        return text.rstrip("/")
+
+    return parse
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _secret_for(*, production: bool) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if production and text == SANDBOX_SECRET:
+            raise _Wrong("is the sandbox's, which everyone knows; it should be a random text of your own")
+        if len(text) < SECRET_LENGTH:
+            raise _Wrong(f"has {len(text)} characters; it should have at least {SECRET_LENGTH}, at random")
+        return text
+
+    return parse
+
+
+def _firebase_project(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", text):
+        raise _Wrong(f"is {text!r}; it should be a Firebase project's id such as my-shop-1a2b3")
+    return text
+
+
+def _issuers_for(*, production: bool) -> Callable[[str], tuple[str, ...]]:
+    """Issuers as OpenID Connect Core §2 names them, compared to the character: a slash at the end stays."""
+    check = _url_for(production=production)
+
+    def parse(text: str) -> tuple[str, ...]:
+        issuers = tuple(re.split(r"[\s,]+", text))
+        for issuer in issuers:
+            check(issuer)
+        return issuers
+
+    return parse
+
+
+def _stripe_key_for(*, production: bool) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.match(r"(sk|rk)_(test|live)_", text):
+            raise _Wrong(
+                "is no Stripe secret key; it should begin with sk_live_, rk_live_, sk_test_ or rk_test_"
+            )
+        live = text[3:].startswith("live_")
+        if production and not live:
+            raise _Wrong("is a key for tests; in production it should begin with sk_live_ or rk_live_")
+        if live and not production:
+            raise _Wrong("would charge real cards; in a sandbox it should begin with sk_test_ or rk_test_")
+        return text
+
+    return parse
+
+
+def _stripe_webhook_secret(text: str) -> str:
+    if not text.startswith("whsec_"):
+        raise _Wrong("is no Stripe signing secret; it should begin with whsec_")
+    return text

@@ -1,0 +1,130 @@
+"""The collections of the database, and the indexes that hold what must be unique and find what is looked for.
+
+`prepare` makes all of them and is run before any traffic, by every process that starts: making what exists is
+free. An index that exists under the same name with other keys or options stops the start, because
+the rules that it was to hold would not be held.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pymongo import ASCENDING
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import CollectionInvalid, OperationFailure
+
+WALLETS: Final = "wallets"
+JOURNAL: Final = "journal"
+CLAIMS: Final = "claims"
+MEMBERS: Final = "members"
+PARTNERS: Final = "partners"
+PROGRAMMES: Final = "programmes"
+SIGNING_KEYS: Final = "signing_keys"
+LEASES: Final = "leases"
+CLOCK: Final = "clock"
+ACCOUNTS: Final = "accounts"
+CURSORS: Final = "cursors"
+
+ALL: Final = (
+    WALLETS,  # one per member: the fold of that member's journal
+    JOURNAL,  # one per decided command: the truth
+    CLAIMS,  # one per receipt: which member and key it belongs to
+    MEMBERS,
+    PARTNERS,
+    PROGRAMMES,  # one per published version
+    SIGNING_KEYS,
+    LEASES,  # one per slot, and one per living worker
+    CLOCK,  # the hand on a sandbox's clock
+    ACCOUNTS,  # the programme's side of all postings, summed from the journal
+    CURSORS,  # one per slot: how far its worker has come
+)
+
+_INDEX_CONFLICTS: Final = {85, 86}  # IndexOptionsConflict, IndexKeySpecsConflict
+_COLLECTION_EXISTS: Final = 48
+
+
+class IndexConflict(Exception):  # noqa: N818 -- says what is the case
+    """An index of the database is not what this program needs; nothing was started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index by its name, ascending on `keys`; `where` is the filter of a partial one."""
+
+    name: str
+    keys: tuple[str, ...]
+    unique: bool = False
+    where: Mapping[str, Any] | None = None
+
+    def specification(self) -> dict[str, Any]:
+        """As the command createIndexes wants it."""
+        options: dict[str, Any] = {"unique": True} if self.unique else {}
+        if self.where is not None:
+            options["partialFilterExpression"] = dict(self.where)
+        return {"name": self.name, "key": dict.fromkeys(self.keys, ASCENDING), **options}
+
+
+INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
+    JOURNAL: (
+        # The lock of a commit: whoever is second with a number reloads and decides again. A refusal has none.
+        Index(name="member_seq", keys=("member", "seq"), unique=True, where={"seq": {"$exists": True}}),
+        # The idempotency of a command, success and refusal alike.
+        Index(name="member_key", keys=("member", "key"), unique=True),
+        # What was taken back of an entry already.
+        Index(name="member_reverses", keys=("member", "reverses"), where={"reverses": {"$exists": True}}),
+        # Reports and the programme's accounts read by time.
+        Index(name="posted_at", keys=("posted_at",)),
+    ),
+    WALLETS: (
+        # What a worker takes next of its slots. Wallets with nothing due leave the field out.
+        Index(name="slot_due", keys=("slot", "next_due_at"), where={"next_due_at": {"$exists": True}}),
+    ),
+    MEMBERS: (
+        # A partner's own reference, "<client_id>:<reference>", names one member.
+        Index(name="references", keys=("references",), unique=True, where={"references": {"$exists": True}}),
+    ),
+}
+
+
+async def prepare(database: AsyncDatabase[dict[str, Any]]) -> None:
+    """Makes the collections and indexes that do not exist yet; any number of processes may do so at once.
+
+    Raises IndexConflict when an index exists with other keys or options.
+    """
+    existing = set(await database.list_collection_names())
+    await asyncio.gather(*(_make(database, name, exists=name in existing) for name in ALL))
+
+
+async def _make(database: AsyncDatabase[dict[str, Any]], name: str, *, exists: bool) -> None:
+    indexes = INDEXES.get(name, ())
+    if not indexes:
+        if not exists:
+            await _make_empty(database, name)
+        return
+    try:
+        # A majority, not all: an index is made while one of three members is away, and by a set of one alike.
+        await database.command(
+            "createIndexes",
+            name,
+            indexes=[index.specification() for index in indexes],
+            commitQuorum="majority",
+            writeConcern={"w": "majority"},
+        )
+    except OperationFailure as error:
+        if error.code not in _INDEX_CONFLICTS:
+            raise
+        raise IndexConflict(
+            f"The collection {database.name}.{name} has an index that is not what this version needs: "
+            f"{(error.details or {}).get('errmsg', error)} Drop that index and start again."
+        ) from error
+
+
+async def _make_empty(database: AsyncDatabase[dict[str, Any]], name: str) -> None:
+    with suppress(CollectionInvalid):
+        try:
+            await database.create_collection(name, check_exists=False)
+        except OperationFailure as error:
+            if error.code != _COLLECTION_EXISTS:
+                raise
