@@ -1,0 +1,69 @@
+"""What every resolver is given: who calls, when it is, in which language, and the wallet to act on.
+
+One `Context` is made per request, after the clock was read once, so that all of a request happens at one
+instant. `Services` is built once per process by whoever starts it and is the same for all requests.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import strawberry
+
+from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
+
+if TYPE_CHECKING:
+    from api.tokens import Tokens
+    from domain.ledger.commit import Ledger
+    from domain.programme.published import Programmes
+    from domain.settings import Settings
+    from domain.store.clock import Clock
+    from domain.store.connection import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What one process holds open, from its start to its end."""
+
+    settings: "Settings"
+    store: "Store"
+    clock: "Clock"
+    tokens: "Tokens"
+    programmes: "Programmes"
+    ledger: "Ledger"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One request. `now` is aware UTC; `locale` is a BCP 47 tag as the caller prefers it, or None."""
+
+    caller: Caller
+    request_id: str
+    now: datetime
+    locale: str | None
+    wallet: Services
+
+
+Info = strawberry.Info[Context, None]
+"""The type of a resolver's `info`."""
+
+
+def require_member(info: Info) -> MemberCaller:
+    """The member whose session calls a field that takes nobody else (api.access sees to it)."""
+    caller = info.context.caller
+    assert isinstance(caller, MemberCaller), caller
+    return caller
+
+
+def require_partner(info: Info) -> PartnerCaller:
+    """The partner app that calls a field that takes nobody else (api.access sees to it)."""
+    caller = info.context.caller
+    assert isinstance(caller, PartnerCaller), caller
+    return caller
+
+
+def require_staff(info: Info) -> StaffCaller:
+    """The staff that calls a field that takes nobody else (api.access sees to it)."""
+    caller = info.context.caller
+    assert isinstance(caller, StaffCaller), caller
+    return caller
