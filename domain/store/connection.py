@@ -21,6 +21,7 @@ from pymongo.errors import PyMongoError
 
 from domain.settings import Settings
 from domain.store import collections
+from domain.store.codec import TYPE_REGISTRY
 from domain.store.embedded import Embedded, open_embedded
 
 Document = dict[str, Any]
@@ -37,7 +38,7 @@ class StoreUnavailable(Exception):  # noqa: N818 -- says what is the case
     """The server does not answer, or is none that this program can work with; the message says which."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Store:
     """An open database. Belongs to the event loop that it was opened on."""
 
@@ -111,6 +112,7 @@ async def _connect(url: str, database: str, *, embedded: Embedded | None) -> Sto
         url,
         tz_aware=True,
         tzinfo=UTC,
+        type_registry=TYPE_REGISTRY,
         appname="member-wallet",
         maxPoolSize=POOL_SIZE,
         serverSelectionTimeoutMS=SELECTION_MS,

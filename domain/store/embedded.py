@@ -204,6 +204,12 @@ def _url(port: int) -> str:
     return f"mongodb://127.0.0.1:{port}/?directConnection=true"
 
 
+def is_stopped(data: Path) -> bool:
+    """Whether no server runs on the folder `data` and none is being stopped."""
+    folder = _Folder(data)
+    return not folder.keeper.exists() or _is_free(folder.keeper)
+
+
 # The keeper: a process of its own from here on.
 
 

@@ -1,0 +1,209 @@
+"""Settings: what is missing or wrong is named with what it should be, all at once."""
+
+from pathlib import Path
+
+import pytest
+
+from domain.settings import SANDBOX_SECRET, Mode, Settings, SettingsError, read_settings
+
+SECRET = "0123456789abcdef0123456789abcdef"
+PRODUCTION = {"WALLET_SECRET": SECRET, "WALLET_PUBLIC_URL": "https://wallet.example.com"}
+SANDBOX = {"WALLET_MODE": "sandbox"}
+
+
+def problems_of(environ: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as refused:
+        read_settings(environ)
+    return refused.value.problems
+
+
+def test_a_sandbox_needs_nothing_set() -> None:
+    settings = read_settings(SANDBOX)
+
+    assert settings == Settings(
+        mode=Mode.SANDBOX,
+        mongodb_url=None,
+        database="wallet",
+        data=Path(".wallet"),
+        programme=None,
+        public_url="http://localhost:8000",
+        secret=SANDBOX_SECRET,
+        fcm_url="https://fcm.googleapis.com",
+        firebase_credentials=None,
+        firebase_project=None,
+        oidc_issuers=(),
+        stripe_key=None,
+        stripe_webhook_secret=None,
+        stripe_url="https://api.stripe.com",
+    )
+
+
+def test_production_is_the_mode_unless_asked_otherwise() -> None:
+    settings = read_settings(PRODUCTION)
+
+    assert settings.mode is Mode.PRODUCTION
+    assert not settings.sandbox
+
+
+def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    settings = read_settings(
+        {
+            "WALLET_MODE": "sandbox",
+            "WALLET_MONGODB_URL": "mongodb://db1,db2/?replicaSet=r",
+            "WALLET_DATABASE": "bakery",
+            "WALLET_DATA": str(tmp_path),
+            "WALLET_PROGRAMME": str(file),
+            "WALLET_PUBLIC_URL": "https://wallet.example.com/",
+            "WALLET_SECRET": SECRET,
+            "WALLET_FCM_URL": "http://localhost:9000",
+            "WALLET_FIREBASE_CREDENTIALS": str(file),
+            "WALLET_FIREBASE_PROJECT": "my-shop-1a2b3",
+            "WALLET_OIDC_ISSUERS": "https://one.example.com, https://two.example.com/",
+            "WALLET_STRIPE_KEY": "sk_test_1",
+            "WALLET_STRIPE_WEBHOOK_SECRET": "whsec_1",
+            "WALLET_STRIPE_URL": "http://127.0.0.1:8420",
+        }
+    )
+
+    assert settings == Settings(
+        mode=Mode.SANDBOX,
+        mongodb_url="mongodb://db1,db2/?replicaSet=r",
+        database="bakery",
+        data=tmp_path,
+        programme=file,
+        public_url="https://wallet.example.com",
+        secret=SECRET,
+        fcm_url="http://localhost:9000",
+        firebase_credentials=file,
+        firebase_project="my-shop-1a2b3",
+        oidc_issuers=("https://one.example.com", "https://two.example.com/"),
+        stripe_key="sk_test_1",
+        stripe_webhook_secret="whsec_1",
+        stripe_url="http://127.0.0.1:8420",
+    )
+
+
+def test_what_the_command_line_was_told_goes_before_the_variable() -> None:
+    settings = read_settings(
+        {"WALLET_MODE": "production", "WALLET_DATABASE": "one"}, mode="sandbox", database="two", data=None
+    )
+
+    assert (settings.mode, settings.database, settings.data) == (Mode.SANDBOX, "two", Path(".wallet"))
+
+
+def test_an_override_that_is_no_setting_is_an_error_of_the_programmer() -> None:
+    with pytest.raises(TypeError, match="not a setting: colour"):
+        read_settings(SANDBOX, colour="red")
+
+
+def test_production_lists_all_that_is_missing_at_once() -> None:
+    assert problems_of({}) == (
+        "WALLET_SECRET is missing; it should be at least 32 characters at random (openssl rand -hex 32)",
+        "WALLET_PUBLIC_URL is missing; it should be the address that members use, such as "
+        "https://wallet.example.com",
+    )
+
+
+def test_production_refuses_what_belongs_to_a_sandbox() -> None:
+    environ = {
+        "WALLET_MODE": "production",
+        "WALLET_SECRET": SANDBOX_SECRET,
+        "WALLET_PUBLIC_URL": "http://wallet.example.com",
+        "WALLET_STRIPE_KEY": "sk_test_123",
+        "WALLET_STRIPE_WEBHOOK_SECRET": "whsec_1",
+    }
+
+    assert problems_of(environ) == (
+        "WALLET_PUBLIC_URL is 'http://wallet.example.com'; in production it should begin with https://, "
+        "or be loopback",
+        "WALLET_SECRET is the sandbox's, which everyone knows; it should be a random text of your own",
+        "WALLET_STRIPE_KEY is a key for tests; in production it should begin with sk_live_ or rk_live_",
+    )
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000"])
+def test_production_may_speak_http_with_itself(url: str) -> None:
+    assert read_settings({**PRODUCTION, "WALLET_PUBLIC_URL": url}).public_url == url
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("WALLET_MODE", "test", "is 'test'; it should be production or sandbox"),
+        (
+            "WALLET_MONGODB_URL",
+            "localhost:27017",
+            "is no connection string; it should begin with mongodb:// or mongodb+srv:// and a host",
+        ),
+        ("WALLET_DATABASE", "a.b", "is 'a.b'; it should be 1 to 63 letters, digits, _ or -"),
+        (
+            "WALLET_DATA",
+            __file__,
+            f"is '{__file__}', which is a file; it should be a folder, made if it does not exist",
+        ),
+        (
+            "WALLET_PROGRAMME",
+            "/nowhere",
+            "is '/nowhere', where there is no file; it should be the path of a file that can be read",
+        ),
+        ("WALLET_SECRET", "short", "has 5 characters; it should have at least 32, at random"),
+        (
+            "WALLET_PUBLIC_URL",
+            "wallet",
+            "is 'wallet'; it should be an address such as https://wallet.example.com",
+        ),
+        (
+            "WALLET_OIDC_ISSUERS",
+            "https://a.example.com b",
+            "is 'b'; it should be an address such as https://wallet.example.com",
+        ),
+        (
+            "WALLET_FIREBASE_PROJECT",
+            "My Shop",
+            "is 'My Shop'; it should be a Firebase project's id such as my-shop-1a2b3",
+        ),
+        (
+            "WALLET_STRIPE_WEBHOOK_SECRET",
+            "secret",
+            "is no Stripe signing secret; it should begin with whsec_",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_should_be(variable: str, value: str, problem: str) -> None:
+    environ = {**SANDBOX, "WALLET_SECRET": SECRET, variable: value}
+    if variable == "WALLET_MODE":
+        environ |= PRODUCTION
+
+    assert problems_of(environ) == (f"{variable} {problem}",)
+
+
+def test_a_live_stripe_key_is_refused_in_a_sandbox() -> None:
+    environ = {**SANDBOX, "WALLET_STRIPE_KEY": "sk_live_1", "WALLET_STRIPE_WEBHOOK_SECRET": "whsec_1"}
+
+    assert problems_of(environ) == (
+        "WALLET_STRIPE_KEY would charge real cards; in a sandbox it should begin with sk_test_ or rk_test_",
+    )
+
+
+def test_a_stripe_key_asks_for_the_secret_of_its_webhook() -> None:
+    assert problems_of({**SANDBOX, "WALLET_STRIPE_KEY": "sk_test_1"}) == (
+        "WALLET_STRIPE_WEBHOOK_SECRET is missing; it should be the webhook's signing secret (whsec_…), "
+        "as WALLET_STRIPE_KEY is set",
+    )
+
+
+def test_no_message_and_no_picture_of_the_settings_holds_a_secret() -> None:
+    environ = {
+        **PRODUCTION,
+        "WALLET_MONGODB_URL": "mongodb://user:hunter2@db/",
+        "WALLET_STRIPE_KEY": "sk_live_hunter2",
+        "WALLET_STRIPE_WEBHOOK_SECRET": "whsec_hunter2",
+    }
+
+    assert "hunter2" not in repr(read_settings(environ))
+    assert SECRET not in repr(read_settings(environ))
+    assert "hunter2" not in str(problems_of({**environ, "WALLET_STRIPE_KEY": "hunter2"}))
+    assert "hunter2" not in str(problems_of({**environ, "WALLET_STRIPE_WEBHOOK_SECRET": "hunter2"}))
