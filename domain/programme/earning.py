@@ -1,0 +1,318 @@
+"""What an event earns under a programme (SEMANTICS §3.2 to §3.4, §3.7). Pure: the preview and the record are one.
+
+Every award rule is counted by itself: its exact amount, times all multipliers of the asset that match, then
+its limit, then one floor. All arithmetic is in whole numbers. The rows of an explanation add up to the award.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final, Literal, NamedTuple
+
+from domain.programme.facts import MemberFacts
+from domain.programme.period import period_key
+from domain.programme.programme import AwardRule, EventRules, Limit, Multiplier, Programme, Rate, Rule
+
+Step = Literal["award", "multiplier", "limit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What a rule gave a member within one period: awards, and units of the asset that it limits."""
+
+    count: int
+    amount: int
+
+
+Usage = Mapping[str, Mapping[str, Used]]
+"""Rule id → period key → what was used. Only rules with a limit need to be in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a receipt; `amount_minor` may be 0."""
+
+    sku: str
+    category: str | None = None
+    brand: str | None = None
+    quantity: int = 1
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurchaseEvent:
+    """A receipt. `eligible_minor` is the part of `total_minor` that was paid by tender that earns cashback.
+
+    `lines` are empty or add up to the total. `place` and `region` are those of the shop, None if not told.
+    """
+
+    total_minor: int
+    eligible_minor: int
+    occurred_at: datetime
+    place: str | None = None
+    region: str | None = None
+    lines: tuple[Line, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.eligible_minor <= self.total_minor, self
+        assert self.total_minor > 0, self
+
+
+class ExplanationRow(NamedTuple):
+    """What one rule gave (`award`), what a multiplier added, or what the rule's limit took away (negative)."""
+
+    rule: str
+    step: Step
+    points: int
+    cashback_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageChange:
+    """What this award adds to the rule's :class:`Used` of that period; `amount` is 0 unless the limit has one."""
+
+    rule: str
+    period: str
+    count: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earnings:
+    """What an event gives. `rows` of each asset add up to its award; `vouchers` and `bonuses` are kinds by id."""
+
+    points: int = 0
+    cashback_minor: int = 0
+    rows: tuple[ExplanationRow, ...] = ()
+    used: tuple[UsageChange, ...] = ()
+    vouchers: tuple[str, ...] = ()
+    bonuses: tuple[str, ...] = ()
+
+
+_NOTHING_USED: Final = Used(count=0, amount=0)
+_NO_RULES: Final = EventRules()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moment:
+    """The event as the rules see it: `facts` by group, `total_minor` what rates count from, 0 for none."""
+
+    day: date
+    facts: Mapping[str, Mapping[str, Any]]
+    member: str
+    place: str | None = None
+    region: str | None = None
+    reporter: str | None = None
+    total_minor: int = 0
+    eligible_minor: int = 0
+    lines: tuple[Line, ...] = ()
+
+
+def earn_purchase(
+    programme: Programme, event: PurchaseEvent, *, member: MemberFacts, usage: Usage
+) -> Earnings:
+    """What the receipt earns. The rules are those of the programme whose `valid` window holds `occurred_at`."""
+    local = event.occurred_at.astimezone(programme.zone)
+    lines = event.lines
+    purchase = {
+        "total_minor": event.total_minor,
+        "place": event.place or "",
+        "region": event.region or "",
+        "hour": local.hour,
+        "weekday": local.isoweekday(),
+        "categories": tuple(sorted({line.category for line in lines if line.category})),
+        "skus": tuple(sorted({line.sku for line in lines})),
+    }
+    moment = _Moment(
+        day=local.date(),
+        facts={"purchase": purchase, "member": member.as_facts()},
+        member=member.id,
+        place=event.place,
+        region=event.region,
+        total_minor=event.total_minor,
+        eligible_minor=event.eligible_minor,
+        lines=lines,
+    )
+    return _earn(programme.rules.get("purchase", _NO_RULES), moment, usage)
+
+
+def earn_event(
+    programme: Programme,
+    event: str,
+    *,
+    occurred_at: datetime,
+    member: MemberFacts,
+    usage: Usage,
+    attributes: Mapping[str, str | int | bool] | None = None,
+    amount_minor: int = 0,
+    place: str | None = None,
+    region: str | None = None,
+    reporter: str | None = None,
+) -> Earnings:
+    """What anything but a purchase earns: `joined`, `birthday`, `feedback`, `top_up`, `activity.<type>`.
+
+    `amount_minor` is that of a top-up. `reporter` is who told of an activity (member, partner or staff): rules
+    with `reported_by` give nothing to others. `attributes` are the activity's own.
+    """
+    facts: dict[str, Mapping[str, Any]] = {"member": member.as_facts()}
+    if event == "top_up":
+        facts["top_up"] = {"amount_minor": amount_minor}
+    elif event.startswith("activity."):
+        facts["activity"] = {"type": event.removeprefix("activity."), "attributes": dict(attributes or {})}
+    moment = _Moment(
+        day=occurred_at.astimezone(programme.zone).date(),
+        facts=facts,
+        member=member.id,
+        place=place,
+        region=region,
+        reporter=reporter,
+        total_minor=amount_minor,
+        eligible_minor=amount_minor,
+    )
+    return _earn(programme.rules.get(event, _NO_RULES), moment, usage)
+
+
+def _earn(rules: EventRules, moment: _Moment, usage: Usage) -> Earnings:
+    multipliers: list[Multiplier] | None = None
+    line_facts: list[dict[str, Any]] | None = None
+    points = cashback_minor = 0
+    rows: list[ExplanationRow] = []
+    used: list[UsageChange] = []
+    vouchers: list[str] = []
+    bonuses: list[str] = []
+    for rule in rules.awards:
+        if not _in_force(rule, moment):
+            continue
+        basis_minor = moment.total_minor
+        if rule.lines is not None:
+            line_facts = _line_facts(moment.lines) if line_facts is None else line_facts
+            matching = _matching(rule, moment, line_facts)
+            if not matching:
+                continue
+            basis_minor = sum(matching)
+        key, before = "", _NOTHING_USED
+        if rule.limit is not None:
+            key = period_key(rule.limit.per, moment.day)
+            before = usage.get(rule.id, {}).get(key, _NOTHING_USED)
+            if rule.limit.count is not None and before.count >= rule.limit.count:
+                continue
+        if multipliers is None:
+            multipliers = [rule for rule in rules.multipliers if _in_force(rule, moment)]
+        given = _rows(rule, moment, basis_minor=basis_minor, multipliers=multipliers, before=before)
+        rule_points = sum([row.points for row in given])
+        rule_cashback = sum([row.cashback_minor for row in given])
+        assert rule_points >= 0, rule
+        assert rule_cashback >= 0, rule
+        rows += given
+        points += rule_points
+        cashback_minor += rule_cashback
+        if rule.voucher is not None:
+            vouchers.append(rule.voucher)
+        if rule.bonus is not None:
+            bonuses.append(rule.bonus)
+        if rule.limit is not None and (rule_points or rule_cashback or rule.voucher or rule.bonus):
+            amount = _limited_amount(rule.limit, points=rule_points, cashback_minor=rule_cashback)
+            used.append(UsageChange(rule=rule.id, period=key, count=1, amount=amount))
+    return Earnings(
+        points=points,
+        cashback_minor=cashback_minor,
+        rows=tuple(rows),
+        used=tuple(used),
+        vouchers=tuple(vouchers),
+        bonuses=tuple(bonuses),
+    )
+
+
+def _in_force(rule: Rule, moment: _Moment) -> bool:
+    """Whether the rule says something about this event: its window, its pilot, who reported, its condition."""
+    if not rule.valid_from <= moment.day < rule.valid_until:
+        return False
+    if rule.reporters is not None and moment.reporter not in rule.reporters:
+        return False
+    if rule.pilot is not None and not rule.pilot.holds(
+        member=moment.member, place=moment.place, region=moment.region
+    ):
+        return False
+    return rule.condition is None or rule.condition.holds(moment.facts)
+
+
+def _line_facts(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [
+        {
+            "amount_minor": line.amount_minor,
+            "quantity": line.quantity,
+            "category": line.category or "",
+            "brand": line.brand or "",
+            "sku": line.sku,
+        }
+        for line in lines
+    ]
+
+
+def _matching(rule: AwardRule, moment: _Moment, line_facts: list[dict[str, Any]]) -> list[int]:
+    """The amounts of the lines that the rule counts, in minor units."""
+    assert rule.lines is not None, rule
+    holds, facts = rule.lines.holds, dict(moment.facts)
+    matching: list[int] = []
+    for line in line_facts:
+        facts["line"] = line
+        if holds(facts):
+            matching.append(line["amount_minor"])
+    return matching
+
+
+def _rows(
+    rule: AwardRule, moment: _Moment, *, basis_minor: int, multipliers: Sequence[Multiplier], before: Used
+) -> list[ExplanationRow]:
+    """The rule's rows: its award, what each multiplier added, what limits took. Rows that say nothing are left out."""
+    points = cashback = (0,) * (1 + len(multipliers))
+    if rule.points is not None:
+        exact = _exact(rule.points, basis_minor)
+        points = _steps(*exact, [multiplier.points.as_integer_ratio() for multiplier in multipliers])
+    if rule.cashback is not None:
+        numerator, denominator = _exact(rule.cashback, basis_minor)
+        if not rule.cashback.fixed:
+            numerator, denominator = numerator * moment.eligible_minor, denominator * moment.total_minor
+        factors = [multiplier.cashback.as_integer_ratio() for multiplier in multipliers]
+        cashback = _steps(numerator, denominator, factors)
+    rows = [ExplanationRow(rule.id, "award", points[0], cashback[0])]
+    for index, multiplier in enumerate(multipliers, 1):
+        rows.append(ExplanationRow(multiplier.id, "multiplier", points[index], cashback[index]))
+    rows.append(_taken_by_limits(rule, before, points=sum(points), cashback_minor=sum(cashback)))
+    something = rule.voucher is not None or rule.bonus is not None
+    return [row for row in rows if row.points or row.cashback_minor or (something and row.step == "award")]
+
+
+def _exact(rate: Rate, basis_minor: int) -> tuple[int, int]:
+    return rate.numerator * (1 if rate.fixed else basis_minor), rate.denominator
+
+
+def _steps(numerator: int, denominator: int, factors: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """The floor of the fraction, then what each factor adds to the floor of the product so far."""
+    floor = numerator // denominator
+    steps = [floor]
+    for times, by in factors:
+        numerator, denominator = numerator * times, denominator * by
+        steps.append(numerator // denominator - floor)
+        floor += steps[-1]
+    return tuple(steps)
+
+
+def _taken_by_limits(rule: AwardRule, before: Used, *, points: int, cashback_minor: int) -> ExplanationRow:
+    """What the limits take away, as negative numbers. Limits are whole, so they may be applied after the floor."""
+    kept_points, kept_cashback = points, cashback_minor
+    if rule.cashback_max_minor is not None:
+        kept_cashback = min(kept_cashback, rule.cashback_max_minor)
+    if rule.limit is not None:
+        if rule.limit.points is not None:
+            kept_points = min(kept_points, max(0, rule.limit.points - before.amount))
+        if rule.limit.cashback_minor is not None:
+            kept_cashback = min(kept_cashback, max(0, rule.limit.cashback_minor - before.amount))
+    return ExplanationRow(rule.id, "limit", kept_points - points, kept_cashback - cashback_minor)
+
+
+def _limited_amount(limit: Limit, *, points: int, cashback_minor: int) -> int:
+    """The part of the award that the limit's amount counts."""
+    if limit.points is not None:
+        return points
+    return 0 if limit.cashback_minor is None else cashback_minor
