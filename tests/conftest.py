@@ -1,8 +1,8 @@
 """One embedded server for all test processes of a run, and for each of them a database of its own.
 
-The process that starts the run makes a folder for the server and removes it at the end. A test that asks for
-`store` finds the collections empty: they are made once per process and emptied before each test, which takes a
-tenth of the time of making them.
+The process that starts the run makes a folder for the server and removes it at the end. A test that asks
+for `store` finds the collections empty: they are made once per process and emptied before each test, which
+takes a tenth of the time of making them.
 """
 
 import asyncio
@@ -81,9 +81,6 @@ async def store(prepared_store: Store) -> Store:
     quick = WriteConcern(w=1, j=False)
     names = await prepared_store.database.list_collection_names()
     await asyncio.gather(
-        *(
-            prepared_store.database.get_collection(name, write_concern=quick).delete_many({})
-            for name in names
-        )
+        *(prepared_store.database.get_collection(name, write_concern=quick).delete_many({}) for name in names)
     )
     return prepared_store

@@ -102,8 +102,10 @@ def test_an_override_that_is_no_setting_is_an_error_of_the_programmer() -> None:
 def test_production_lists_all_that_is_missing_at_once() -> None:
     assert problems_of({}) == (
         "WALLET_SECRET is missing; it should be at least 32 characters at random (openssl rand -hex 32)",
-        "WALLET_PUBLIC_URL is missing; it should be the address that members use, such as "
-        "https://wallet.example.com",
+        (
+            "WALLET_PUBLIC_URL is missing; it should be the address that members use, such as "
+            "https://wallet.example.com"
+        ),
     )
 
 
@@ -117,8 +119,10 @@ def test_production_refuses_what_belongs_to_a_sandbox() -> None:
     }
 
     assert problems_of(environ) == (
-        "WALLET_PUBLIC_URL is 'http://wallet.example.com'; in production it should begin with https://, "
-        "or be loopback",
+        (
+            "WALLET_PUBLIC_URL is 'http://wallet.example.com'; in production it should begin with https://, "
+            "or be loopback"
+        ),
         "WALLET_SECRET is the sandbox's, which everyone knows; it should be a random text of your own",
         "WALLET_STRIPE_KEY is a key for tests; in production it should begin with sk_live_ or rk_live_",
     )
@@ -190,8 +194,10 @@ def test_a_live_stripe_key_is_refused_in_a_sandbox() -> None:
 
 def test_a_stripe_key_asks_for_the_secret_of_its_webhook() -> None:
     assert problems_of({**SANDBOX, "WALLET_STRIPE_KEY": "sk_test_1"}) == (
-        "WALLET_STRIPE_WEBHOOK_SECRET is missing; it should be the webhook's signing secret (whsec_…), "
-        "as WALLET_STRIPE_KEY is set",
+        (
+            "WALLET_STRIPE_WEBHOOK_SECRET is missing; it should be the webhook's signing secret (whsec_…), "
+            "as WALLET_STRIPE_KEY is set"
+        ),
     )
 
 

@@ -113,7 +113,7 @@ class SandboxClock:
         await asyncio.shield(self._waiting)
 
     async def _read_after(self, reading: asyncio.Task[None] | None) -> None:
-        if reading is not None:
+        if reading is not None and not reading.done():
             await asyncio.wait([reading])
         self._reading, self._waiting = self._waiting, None
         offset_ms = await self._read_offset()

@@ -3,8 +3,8 @@
 A lease is a document per slot: its owner, until when, and a fencing number that grows by one whenever
 somebody takes the slot. Whoever holds a slot writes that number as a condition with everything it writes, so
 that a worker that was away too long cannot write over its successor. Leases run in real time by the server's
-clock, never by a worker's or the sandbox's. Workers share evenly: each counts who lives and gives back what is
-above its share, so that a newcomer finds slots within two beats.
+clock, never by a worker's or the sandbox's. Workers share evenly: each counts who lives and gives back what
+is above its share, so that a newcomer finds slots within two beats.
 """
 
 import time
@@ -41,6 +41,13 @@ def share_of(owner: str, workers: Iterable[str]) -> int:
     living = sorted({owner, *workers})
     share, rest = divmod(SLOTS, len(living))
     return share + (living.index(owner) < rest)
+
+
+def _in_turn(free: tuple[int, ...], owner: str, workers: Iterable[str]) -> tuple[int, ...]:
+    """The free slots, from another place on for each worker, so that who starts together does not collide."""
+    living = sorted({owner, *workers})
+    start = SLOTS * living.index(owner) // len(living)
+    return tuple(sorted(free, key=lambda slot: (slot - start) % SLOTS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,7 @@ class Leases:
         surplus = sorted(picture.held)[share:]
         if surplus:
             await self._give_back(surplus)
-        wanted = picture.free[: max(0, share - len(picture.held))]
+        wanted = _in_turn(picture.free, self.owner, picture.workers)[: max(0, share - len(picture.held))]
         if wanted:
             await self._take(wanted)
         if surplus or wanted:

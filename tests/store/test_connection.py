@@ -1,4 +1,4 @@
-"""The store: prepared before traffic, as often and by as many as like; clear about what it cannot work with."""
+"""The store: prepared before traffic by any number of processes, clear about what it cannot work with."""
 
 import asyncio
 from dataclasses import replace
@@ -127,7 +127,7 @@ async def test_a_server_that_does_not_answer_is_named_as_that(
 ) -> None:
     monkeypatch.setattr("domain.store.connection.SELECTION_MS", 200)
 
-    with pytest.raises(StoreUnavailable, match="The database does not answer: .*127.0.0.1:1"):
+    with pytest.raises(StoreUnavailable, match=r"The database does not answer: .*127\.0\.0\.1:1"):
         await open_store(replace(settings, mongodb_url="mongodb://127.0.0.1:1/?directConnection=true"))
 
 
