@@ -46,7 +46,7 @@ class InvalidInput(Problem):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFound(Problem):
-    """`what` is the noun that was not found: member, place, purchase, hold, voucher …"""
+    """`what` is the noun that was not found, such as member, place, purchase, hold or voucher."""
 
     code = "NOT_FOUND"
     kept = False
@@ -132,4 +132,5 @@ def problem_document(problem: Problem) -> dict[str, Any]:
 def problem_from(document: Mapping[str, Any]) -> Problem:
     """The kept problem that :func:`problem_document` wrote."""
     kind = _KEPT[document["code"]]
-    return kind(**{field.name: document.get(field.name) for field in fields(kind)})
+    values: dict[str, Any] = {field.name: document.get(field.name) for field in fields(kind)}
+    return kind(**values)

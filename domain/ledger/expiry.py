@@ -162,9 +162,7 @@ def parse_period(text: str, *, time: bool = False) -> Period:
     if "T" in text and not time:
         raise PeriodError(f"{text!r} has a time part; whole days are counted here, such as P1D.")
     if period == Period():
-        raise PeriodError(
-            f"{text!r} is no time at all; leave it out, or say at least {'PT1S' if time else 'P1D'}."
-        )
+        raise PeriodError(f"{text!r} is no time at all; leave it out, or say at least {'PT1S' if time else 'P1D'}.")
     if years + months / 12 + period.days / 365 + period.seconds / (365 * 86_400) > MAX_YEARS:
         raise PeriodError(f"{text!r} is more than {MAX_YEARS} years.")
     return period

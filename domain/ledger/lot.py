@@ -102,7 +102,10 @@ def lot_key_document(key: LotKey) -> dict[str, Any]:
 def lot_key_from(document: Mapping[str, Any]) -> LotKey:
     """The key that :func:`lot_key_document` wrote."""
     return LotKey(
-        document.get("expires_at"), document.get("pending_until"), document["origin"], document.get("idle", False)
+        document.get("expires_at"),
+        document.get("pending_until"),
+        document["origin"],
+        document.get("idle", False),
     )
 
 

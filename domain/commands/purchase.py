@@ -1,0 +1,186 @@
+"""A purchase: what a receipt earns, and the cashback that paid for part of it (SEMANTICS §3).
+
+The preview is the same decision without the commit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from domain.ledger.draft import Draft, Situation
+from domain.ledger.entry import Changes, Entry, EntryKind, Purchase
+from domain.ledger.expiry import local_date
+from domain.ledger.posting import POINTS
+from domain.ledger.wallet import Wallet
+from domain.members.member import Member, member_facts
+from domain.money import to_decimal
+from domain.problems import FieldProblem, InsufficientBalance, InvalidInput, NotFound, Problem
+from domain.programme.earning import Earnings, Line, PurchaseEvent, earn_purchase
+from domain.programme.period import is_past
+from domain.programme.programme import Programme
+from domain.programme.tiers import after_metric, first_day
+
+POINT_AWARDS = "programme/points"
+CASHBACK_AWARDS = "programme/cashback"
+
+MAX_AHEAD = timedelta(minutes=5)
+"""How far in the future a till's clock may be (SEMANTICS §3.1)."""
+
+VISIT_GAP = timedelta(hours=1)
+"""Purchases closer together than this are one visit (SEMANTICS §8.2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the till sent. `occurred_at` is None for now; `lines` is empty or sums to `total_minor`.
+
+    `merchant` is the partner's client id: it is paid `paid_cashback_minor` out of the member's cashback.
+    """
+
+    member: Member
+    merchant: str
+    number: str
+    total_minor: int
+    currency: str
+    occurred_at: datetime | None = None
+    place: str | None = None
+    lines: tuple[Line, ...] = ()
+    paid_cashback_minor: int = 0
+
+
+def check_receipt(receipt: Receipt, programme: Programme, now: datetime) -> Problem | None:
+    """Everything that is wrong with the receipt whatever the wallet holds, all at once; nothing is claimed then."""
+    problems = [*_amount_problems(receipt, programme), *_date_problems(receipt, programme, now)]
+    if problems:
+        paths = ", ".join(problem.path for problem in problems)
+        return InvalidInput(message=f"The purchase cannot be taken; see {paths}.", fields=tuple(problems))
+    if receipt.place is not None and receipt.place not in programme.places:
+        return NotFound(message=f"The programme has no place {receipt.place!r}.", what="place")
+    return None
+
+
+def decide_purchase(receipt: Receipt, situation: Situation) -> Entry | Problem:
+    """The entry: cashback taken first, then what the rules give, by the tier held just before it (§3.3)."""
+    programme, wallet, now = situation.programme, situation.wallet, situation.now
+    occurred_at = receipt.occurred_at or now
+    draft = Draft(situation, EntryKind.PURCHASE, occurred_at)
+    cashback = f"cashback/{receipt.currency}"
+    if problem := _pay_with_cashback(draft, receipt, cashback):
+        return problem
+    earned = earn_purchase(
+        programme,
+        _event(receipt, programme, occurred_at),
+        member=member_facts(receipt.member, wallet, programme, at=now),
+        usage=wallet.usage,
+    )
+    draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=EntryKind.PURCHASE.value)
+    draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=EntryKind.PURCHASE.value)
+    day = local_date(occurred_at, programme.zone)
+    return draft.entry(
+        changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=day),
+        explanation=earned.rows,
+        place=receipt.place,
+        receipt=receipt.number,
+        purchase=Purchase(
+            total_minor=receipt.total_minor,
+            currency=receipt.currency,
+            day=day.isoformat(),
+            points=earned.points,
+            cashback_minor=earned.cashback_minor,
+            paid_cashback_minor=receipt.paid_cashback_minor,
+        ),
+    )
+
+
+def _amount_problems(receipt: Receipt, programme: Programme) -> list[FieldProblem]:
+    problems: list[FieldProblem] = []
+    if receipt.currency != programme.currency:
+        problems.append(
+            FieldProblem(path="total.currency", message=f"The programme's currency is {programme.currency}.")
+        )
+    if receipt.total_minor <= 0:
+        problems.append(FieldProblem(path="total.amount", message="A purchase is of more than zero."))
+    lines_minor = sum(line.amount_minor for line in receipt.lines)
+    if receipt.lines and lines_minor != receipt.total_minor:
+        added, total = (to_decimal(minor, receipt.currency) for minor in (lines_minor, receipt.total_minor))
+        message = f"The lines add up to {added}, the total is {total}. Send lines that add up, or none."
+        problems.append(FieldProblem(path="lines", message=message))
+    if not 0 <= receipt.paid_cashback_minor <= receipt.total_minor:
+        problems.append(FieldProblem(path="paidWithCashback.amount", message="It must be between zero and the total."))
+    return problems
+
+
+def _date_problems(receipt: Receipt, programme: Programme, now: datetime) -> list[FieldProblem]:
+    if receipt.occurred_at is None:
+        return []
+    if receipt.occurred_at > now + MAX_AHEAD:
+        return [FieldProblem(path="occurredAt", message="It is more than 5 minutes in the future.")]
+    if receipt.occurred_at < now - timedelta(days=programme.late_days):
+        message = f"It is more than {programme.late_days} days ago; the programme takes no older receipts."
+        return [FieldProblem(path="occurredAt", message=message)]
+    return []
+
+
+def _pay_with_cashback(draft: Draft, receipt: Receipt, asset: str) -> Problem | None:
+    paid_minor = receipt.paid_cashback_minor
+    if not paid_minor:
+        return None
+    available = draft.available(asset)
+    if available < paid_minor:
+        return InsufficientBalance(
+            message=f"Only {to_decimal(available, receipt.currency)} of cashback is available.",
+            asset=asset,
+            available=to_decimal(available, receipt.currency),
+            required=to_decimal(paid_minor, receipt.currency),
+        )
+    draft.spend(asset, paid_minor, destination=f"merchant/{receipt.merchant}")
+    return None
+
+
+def _event(receipt: Receipt, programme: Programme, occurred_at: datetime) -> PurchaseEvent:
+    return PurchaseEvent(
+        total_minor=receipt.total_minor,
+        eligible_minor=receipt.total_minor - receipt.paid_cashback_minor,
+        occurred_at=occurred_at,
+        place=receipt.place,
+        region=None if receipt.place is None else programme.places[receipt.place].region,
+        lines=receipt.lines,
+    )
+
+
+def _changes(draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: datetime, day: date) -> Changes:
+    situation = draft.situation
+    programme, wallet = situation.programme, situation.wallet
+    today = local_date(situation.now, programme.zone)
+    is_visit = wallet.purchased_at is None or abs(occurred_at - wallet.purchased_at) >= VISIT_GAP
+    metric: Mapping[str, int] = {}
+    tier, metric_from = None, None
+    if programme.tiers is not None:
+        amounts = {"points_earned": earned.points, "spend": receipt.total_minor, "visits": int(is_visit)}
+        amount, first = amounts[programme.tiers.metric], first_day(programme.tiers, today)
+        metric = {day.isoformat(): amount} if amount and day >= first else {}
+        buckets = {
+            **wallet.metric,
+            **{key: wallet.metric.get(key, 0) + value for key, value in metric.items()},
+        }
+        tier = after_metric(programme.tiers, wallet.tier, buckets=buckets, on=today, zone=programme.zone)
+        metric_from = first.isoformat() if any(key < first.isoformat() for key in wallet.metric) else None
+    return Changes(
+        purchases=1,
+        visits=int(is_visit),
+        spend_minor=receipt.total_minor,
+        purchased_at=occurred_at,
+        lifetime_points=earned.points,
+        idle_until=draft.idle_until() if draft.postings else {},
+        usage=earned.used,
+        metric=metric,
+        tier=tier,
+        usage_from=_usage_from(wallet, today - timedelta(days=programme.late_days)),
+        metric_from=metric_from,
+    )
+
+
+def _usage_from(wallet: Wallet, oldest: date) -> str | None:
+    """The oldest day that a receipt can still come from, when usage of earlier ones is to be forgotten."""
+    forgotten = any(is_past(period, oldest) for periods in wallet.usage.values() for period in periods)
+    return oldest.isoformat() if forgotten else None

@@ -1,0 +1,191 @@
+"""A return takes back what a purchase had earned, by the award that was stored and never by today's rules.
+
+Returns of one purchase count on from each other: after `r` of `t` in all, floor(award × (t − r) ÷ t) is
+kept (SEMANTICS §4).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.commands.purchase import CASHBACK_AWARDS, MAX_AHEAD, POINT_AWARDS
+from domain.ledger.draft import Draft, Situation
+from domain.ledger.entry import Changes, Entry, EntryKind, Forgiven, Purchase, Return
+from domain.ledger.journal import Journal
+from domain.ledger.lot import Allocation, LotKey
+from domain.ledger.posting import AVAILABLE, POINTS, is_members
+from domain.ledger.wallet import Wallet
+from domain.money import to_decimal
+from domain.problems import LimitReached, NotFound, Problem, WrongState, invalid
+from domain.programme.earning import ExplanationRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurchaseReturn:
+    """`purchase` is the entry's id; `amount_minor` is None for all that is left of it."""
+
+    purchase: str
+    amount_minor: int | None
+    occurred_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the journal says of the purchase: its returns, the expiries since, and the returns that forgave those."""
+
+    purchase: Entry | None
+    returns: tuple[Entry, ...] = ()
+    expiries: tuple[Entry, ...] = ()
+    forgiving: tuple[Entry, ...] = ()
+
+
+async def load_history(wanted: PurchaseReturn, journal: Journal, wallet: Wallet) -> History:
+    """Read the purchase and what happened to it. Expiries are read only when its lots are gone."""
+    purchase = await journal.entry(wanted.purchase)
+    if purchase is None or purchase.member != wallet.member:
+        return History(purchase=None)
+    returns = tuple(await journal.reversals(purchase))
+    expiries: list[Entry] = []
+    lots = {(lot.asset, lot.key) for lot in wallet.lots}
+    if any((asset, key) not in lots for asset in _assets(purchase) for key in _own_lots(purchase, asset)):
+        expiries = await journal.of_kind(wallet.member, EntryKind.EXPIRE, after=purchase.sequence)
+    forgiving = await journal.forgiving(wallet.member, [entry.id for entry in expiries]) if expiries else []
+    return History(purchase=purchase, returns=returns, expiries=tuple(expiries), forgiving=tuple(forgiving))
+
+
+def check_return(wanted: PurchaseReturn, now: datetime) -> Problem | None:
+    """What is wrong with it whatever was bought."""
+    if wanted.amount_minor is not None and wanted.amount_minor <= 0:
+        return invalid("amount", "A return is of more than zero. Leave it out to return all that is left.")
+    if wanted.occurred_at is not None and wanted.occurred_at > now + MAX_AHEAD:
+        return invalid("occurredAt", "It is more than 5 minutes in the future.")
+    return None
+
+
+def decide_return(wanted: PurchaseReturn, situation: Situation) -> Entry | Problem:
+    """Take back, give back, or say what is left of the purchase (SEMANTICS §4.1 to §4.5)."""
+    history: History = situation.evidence
+    bought = history.purchase
+    if bought is None or bought.purchase is None or bought.actor != situation.actor:
+        return NotFound(message=f"You recorded no purchase {wanted.purchase}.", what="purchase")
+    purchase, occurred_at = bought.purchase, wanted.occurred_at or situation.now
+    before = [entry.returned for entry in history.returns if entry.returned is not None]
+    left = purchase.total_minor - sum(one.amount_minor for one in before)
+    amount = left if wanted.amount_minor is None else wanted.amount_minor
+    if problem := _refused(bought, purchase, left=left, amount=amount, occurred_at=occurred_at):
+        return problem
+
+    draft = Draft(situation, EntryKind.RETURN, occurred_at)
+    cashback = f"cashback/{purchase.currency}"
+    remains = left - amount
+    points = _due_back(purchase.points, purchase.total_minor, remains, sum(one.points for one in before))
+    money = _due_back(purchase.cashback_minor, purchase.total_minor, remains, sum(one.cashback_minor for one in before))
+    forgiven = [
+        *_take_back(draft, history, bought, POINTS, points, destination=POINT_AWARDS),
+        *_take_back(draft, history, bought, cashback, money, destination=CASHBACK_AWARDS),
+    ]
+    restored = _give_back(draft, bought, purchase, returned=purchase.total_minor - remains, before=before)
+    row = ExplanationRow(
+        rule="return",
+        step="return",
+        points=-points + sum(one.amount for one in forgiven if one.asset == POINTS),
+        cashback_minor=-money + sum(one.amount for one in forgiven if one.asset == cashback),
+    )
+    return draft.entry(
+        changes=_changes(situation, purchase, amount=amount, points=points, full=remains == 0),
+        explanation=(row,),
+        place=bought.place,
+        receipt=bought.receipt,
+        reverses=bought.id,
+        returned=Return(
+            amount_minor=amount,
+            points=points,
+            cashback_minor=money,
+            restored_minor=restored,
+            forgiven=tuple(forgiven),
+        ),
+    )
+
+
+def _refused(bought: Entry, purchase: Purchase, *, left: int, amount: int, occurred_at: datetime) -> Problem | None:
+    if occurred_at < bought.occurred_at:
+        return invalid("occurredAt", "It is before the purchase.")
+    if left == 0:
+        return WrongState(message="All of this purchase has been returned already.", state="RETURNED")
+    if amount > left:
+        headroom = to_decimal(left, purchase.currency)
+        return LimitReached(
+            message=f"Only {headroom} {purchase.currency} of this purchase is left to return.",
+            limit="purchase",
+            headroom=headroom,
+        )
+    return None
+
+
+def _due_back(award: int, total: int, remains: int, before: int) -> int:
+    return award - award * remains // total - before
+
+
+def _take_back(
+    draft: Draft, history: History, bought: Entry, asset: str, amount: int, *, destination: str
+) -> list[Forgiven]:
+    """Take `amount` less what expired of the purchase's own lots, and say what was forgiven for that."""
+    own = _own_lots(bought, asset)
+    forgiven: list[Forgiven] = []
+    for expiry in history.expiries:
+        expired = sum(
+            posting.amount for posting in expiry.postings if posting.asset == asset and posting.from_lot in own
+        )
+        used = sum(
+            one.amount
+            for entry in history.forgiving
+            if entry.returned is not None
+            for one in entry.returned.forgiven
+            if one.entry == expiry.id and one.asset == asset
+        )
+        if (part := min(amount, expired - used)) > 0:
+            forgiven.append(Forgiven(entry=expiry.id, asset=asset, amount=part))
+            amount -= part
+    if amount:
+        draft.recover(asset, amount, destination=destination, own=own)
+    return forgiven
+
+
+def _give_back(draft: Draft, bought: Entry, purchase: Purchase, *, returned: int, before: Iterable[Return]) -> int:
+    """Cashback that paid comes back in proportion, all of it on a full return (SEMANTICS §4.3)."""
+    restored = sum(one.restored_minor for one in before)
+    amount = purchase.paid_cashback_minor * returned // purchase.total_minor - restored
+    if amount:
+        asset = f"cashback/{purchase.currency}"
+        paid = [posting for posting in bought.postings if posting.asset == asset and posting.source == AVAILABLE]
+        taken = [
+            Allocation(key=posting.from_lot, amount=posting.amount) for posting in paid if posting.from_lot is not None
+        ]
+        draft.restore(asset, taken, amount, before=restored, source=paid[0].destination)
+    return amount
+
+
+def _own_lots(bought: Entry, asset: str) -> tuple[LotKey, ...]:
+    """The lots the purchase's award went into: while pending, then as they are once matured."""
+    keys: dict[LotKey, None] = {}
+    for posting in bought.postings:
+        if posting.asset == asset and posting.to_lot is not None and is_members(posting.destination):
+            keys[posting.to_lot] = None
+            keys[posting.to_lot._replace(pending_until=None)] = None
+    return tuple(keys)
+
+
+def _assets(bought: Entry) -> set[str]:
+    return {posting.asset for posting in bought.postings}
+
+
+def _changes(situation: Situation, purchase: Purchase, *, amount: int, points: int, full: bool) -> Changes:
+    tiers = situation.programme.tiers
+    fallen = 0
+    if tiers is not None and purchase.day in situation.wallet.metric:
+        fallen = {"points_earned": points, "spend": amount, "visits": int(full)}[tiers.metric]
+    return Changes(
+        spend_minor=-amount,
+        lifetime_points=-points,
+        metric={purchase.day: -fallen} if fallen else {},
+    )

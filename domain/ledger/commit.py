@@ -1,0 +1,609 @@
+"""The commit: from commands to journal documents, many at a time, each with its own outcome.
+
+Commands that wait in one process at the same moment are committed together: one find of the wallets, one
+unordered insert into the journal, one bulk write of the wallets (DESIGN §2). The insert is the commit.
+Unique (member, seq) is the lock and unique (member, key) the idempotency; whoever is second reads again
+and decides again, within a bounded time. Dying between journal and wallet loses nothing: the next reader
+folds the rest in. A refusal takes no sequence, so before it is kept the journal is looked at once more: a
+"no" is never given on a wallet that is behind.
+
+    Unavailable     the database did not answer in time, or too many wait; the same key may be sent again
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from pymongo import ReplaceOne
+from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from domain.ledger.command import Command, Fingerprint, claim_of_key, differing_paths
+from domain.ledger.draft import Situation
+from domain.ledger.due import settle_next
+from domain.ledger.entry import Entry, Refusal, entry_document, refusal_document
+from domain.ledger.journal import Journal
+from domain.ledger.wallet import Wallet, apply, fold, next_due_at, wallet_document, wallet_from
+from domain.problems import DuplicateReceipt, IdempotencyMismatch, Problem
+from domain.programme.programme import Programme
+from domain.programme.published import Programmes
+from domain.store.clock import Clock
+from domain.store.connection import Store
+
+DEADLINE_SECONDS = 10.0
+MAX_BATCH = 256
+MAX_WAITING = 10_000
+MAX_DUES = 1_000
+RETRY_SECONDS = 0.02
+CLAIM_ABANDONED = timedelta(seconds=60)
+"""A claim without a decision is abandoned after this; well past the deadline and the driver's time-outs."""
+
+DUPLICATE_KEY = 11000
+
+log = structlog.get_logger(__name__)
+
+
+class Unavailable(Exception):  # noqa: N818  -- it says what is the case
+    """The outcome is not known. Nothing is kept but what the journal holds: ask again with the same key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a command came to, and the member's wallet after it. `replayed` when the key had been used before."""
+
+    decided: Entry | Problem
+    wallet: Wallet
+    replayed: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """A command on its way, or (without a command) the wish to post what is due on a wallet."""
+
+    member: str
+    command: Command | None
+    future: asyncio.Future[Outcome | None]
+    deadline: float
+    checked: bool = False
+    claimed: bool = False
+    seek: bool = False
+    duplicate_of: str | None = None
+    evidence: Any = None
+    loaded: bool = False
+
+    def resolve(self, outcome: Outcome | None) -> None:
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Chain:
+    """One member's part of a batch: the entries to post in order, and the wallet after each of them."""
+
+    wallets: list[Wallet]
+    entries: list[Entry] = field(default_factory=list)
+    owners: list[_Attempt | None] = field(default_factory=list)
+    refused: list[tuple[_Attempt, Refusal, int]] = field(default_factory=list)
+    touched: list[_Attempt] = field(default_factory=list)
+    inserted: int = 0
+
+    @property
+    def wallet(self) -> Wallet:
+        return self.wallets[-1]
+
+    def push(self, entry: Entry, owner: _Attempt | None) -> None:
+        self.wallets.append(apply(self.wallet, entry))
+        self.entries.append(entry)
+        self.owners.append(owner)
+
+
+class Ledger:
+    """Commits commands to one store. One per process; :meth:`close` it at the end."""
+
+    def __init__(self, store: Store, clock: Clock, programmes: Programmes) -> None:
+        self.store = store
+        self.journal = Journal(store)
+        self._clock = clock
+        self._programmes = programmes
+        self._waiting: list[_Attempt] = []
+        self._wake = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+
+    async def commit(self, command: Command) -> Outcome:
+        """Decide the command on its wallet and keep the decision. Raises :class:`Unavailable`."""
+        outcome = await self._enqueue(command.member, command)
+        assert outcome is not None
+        return outcome
+
+    async def settle(self, members: Iterable[str]) -> int:
+        """Post what has fallen due on the members' wallets; how many wallets were settled. Idempotent."""
+        done = await asyncio.gather(*(self._enqueue(member, None) for member in members))
+        return len(done)
+
+    async def kept(self, actor: str, key: str, fingerprint: Fingerprint) -> Outcome | None:
+        """What was decided under a caller's key before, whoever the member was; None when nothing was.
+
+        For calls whose member cannot be found (any more): SEMANTICS §9.2.
+        """
+        stored_key = f"{actor}|{key}"
+        claim = await self.store.claims.find_one({"_id": claim_of_key(stored_key)})
+        if claim is None:
+            return None
+        decided = await self.journal.decided([(claim["member"], stored_key)])
+        for found in decided.values():
+            return _replay(found, fingerprint, await self.journal.wallet(found.member))
+        return None
+
+    async def close(self) -> None:
+        """Stop committing. What still waits fails with :class:`Unavailable`."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+            self._runner = None
+        for attempt in self._waiting:
+            attempt.fail(Unavailable("The ledger is closing."))
+        self._waiting.clear()
+
+    async def _enqueue(self, member: str, command: Command | None) -> Outcome | None:
+        if len(self._waiting) >= MAX_WAITING:
+            raise Unavailable("Too many commands wait. Send it again, with the same key.")
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run(), name="ledger-commit")
+        future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Attempt(member, command, future, time.monotonic() + DEADLINE_SECONDS))
+        self._wake.set()
+        return await future
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            if not self._waiting:
+                self._wake.clear()
+            try:
+                again = await self._batch(batch).run()
+            except PyMongoError as error:
+                log.warning("commit.failed", error=type(error).__name__, commands=len(batch))
+                for attempt in batch:
+                    attempt.fail(Unavailable("The database did not answer. Send it again, with the same key."))
+                continue
+            except asyncio.CancelledError:
+                for attempt in batch:
+                    attempt.fail(Unavailable("The ledger is closing."))
+                raise
+            except Exception as error:  # the callers get it; the committer must live on
+                log.exception("commit.broken", commands=len(batch))
+                for attempt in batch:
+                    attempt.fail(error)
+                continue
+            await self._requeue(again, progress=len(again) < len(batch))
+
+    def _batch(self, attempts: list[_Attempt]) -> "_Batch":
+        return _Batch(self.journal, attempts, programme=self._programmes.current, now=self._clock.now())
+
+    async def _requeue(self, again: list[_Attempt], *, progress: bool) -> None:
+        now = time.monotonic()
+        for attempt in again:
+            if attempt.deadline < now:
+                attempt.fail(Unavailable("It took too long. Send it again, with the same key."))
+        self._waiting[:0] = [attempt for attempt in again if not attempt.future.done()]
+        if self._waiting:
+            self._wake.set()
+            if not progress:
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+class _Batch:
+    """One group commit. `run` returns the attempts that must be decided again."""
+
+    def __init__(self, journal: Journal, attempts: list[_Attempt], *, programme: Programme, now: datetime) -> None:
+        self.journal = journal
+        self.store = journal.store
+        self.wallets = journal.store.wallets.with_options(write_concern=WriteConcern(1))
+        self.attempts = attempts
+        self.programme = programme
+        self.now = now
+        self.again: list[_Attempt] = []
+        self.unkept: list[tuple[_Attempt, Problem]] = []
+        self.followers: list[tuple[_Attempt, _Attempt]] = []
+
+    async def run(self) -> list[_Attempt]:
+        attempts = self._without_followers()
+        attempts = self._check(attempts)
+        wallets, attempts = await self._read(attempts)
+        chains = await self._decide(attempts, wallets)
+        await self._insert(chains)
+        await asyncio.gather(self._keep_refusals(chains), self._write_wallets(chains))
+        self._answer(chains)
+        await self._answer_unkept()
+        self._answer_followers()
+        return self.again
+
+    def _without_followers(self) -> list[_Attempt]:
+        """Of several attempts with one key of one member, the first leads; the others get its outcome."""
+        leaders: dict[tuple[str, str], _Attempt] = {}
+        attempts: list[_Attempt] = []
+        for attempt in self.attempts:
+            if attempt.command is None:
+                attempts.append(attempt)
+                continue
+            leader = leaders.setdefault((attempt.member, attempt.command.stored_key), attempt)
+            if leader is attempt:
+                attempts.append(attempt)
+            else:
+                self.followers.append((attempt, leader))
+        return attempts
+
+    def _check(self, attempts: list[_Attempt]) -> list[_Attempt]:
+        sound: list[_Attempt] = []
+        for attempt in attempts:
+            command = attempt.command
+            if command is None or command.check is None or attempt.checked:
+                sound.append(attempt)
+            elif (problem := command.check(self.programme, self.now)) is not None:
+                self.unkept.append((attempt, problem))
+            else:
+                attempt.checked = True
+                sound.append(attempt)
+        return sound
+
+    async def _read(self, attempts: list[_Attempt]) -> tuple[dict[str, Wallet], list[_Attempt]]:
+        """The wallets, with the claims made and the outcomes of known keys answered."""
+        members = list({attempt.member for attempt in attempts})
+        stale = {attempt.member for attempt in attempts if attempt.seek}
+        wallets, blocked, decided = await asyncio.gather(
+            self._wallets(members, stale),
+            self._claim([attempt for attempt in attempts if attempt.command is not None and not attempt.claimed]),
+            self.journal.decided(
+                (attempt.member, attempt.command.stored_key)
+                for attempt in attempts
+                if attempt.seek and attempt.command is not None
+            ),
+        )
+        left: list[_Attempt] = []
+        for attempt in attempts:
+            command = attempt.command
+            found = None if command is None else decided.get((attempt.member, command.stored_key))
+            if attempt.future.done():
+                continue
+            if found is not None and command is not None:
+                attempt.resolve(_replay(found, command.fingerprint, wallets[attempt.member]))
+            elif attempt in blocked:
+                self.again.append(attempt)
+            else:
+                left.append(attempt)
+        return wallets, left
+
+    async def _wallets(self, members: list[str], stale: set[str]) -> dict[str, Wallet]:
+        wallets: dict[str, Wallet] = {}
+        async for document in self.wallets.find({"_id": {"$in": members}}):
+            wallets[document["_id"]] = wallet_from(document)
+        behind = {
+            member: wallets[member].sequence if member in wallets else 0
+            for member in members
+            if member in stale or member not in wallets
+        }
+        newer = await self.journal.after(behind)
+        for member in behind:
+            wallets[member] = fold(wallets.get(member, Wallet(member=member)), newer.get(member, ()))
+        return wallets
+
+    async def _claim(self, attempts: list[_Attempt]) -> set[_Attempt]:
+        """Claims what the commands must own; the attempts that must wait for another claim's owner."""
+        wanted = {claim: attempt for attempt in attempts if attempt.command for claim in attempt.command.claims}
+        documents = [
+            {"_id": claim, "member": attempt.member, "key": _key(attempt), "at": _real_now()}
+            for claim, attempt in wanted.items()
+        ]
+        contested = {
+            claim: attempt for attempt in attempts for claim in _claims(attempt) if wanted[claim] is not attempt
+        }
+        blocked = set(contested.values())
+        taken: list[str] = []
+        if documents:
+            try:
+                await self.store.claims.insert_many(documents, ordered=False)
+            except BulkWriteError as error:
+                taken = [documents[failure["index"]]["_id"] for failure in _duplicates(error)]
+        if taken:
+            blocked |= await self._contest(taken, wanted)
+        for attempt in attempts:
+            attempt.claimed = attempt not in blocked
+        return blocked
+
+    async def _contest(self, taken: list[str], wanted: Mapping[str, _Attempt]) -> set[_Attempt]:
+        blocked: set[_Attempt] = set()
+        others = [
+            claim
+            async for claim in self.store.claims.find({"_id": {"$in": taken}})
+            if (claim["member"], claim["key"]) != (wanted[claim["_id"]].member, _key(wanted[claim["_id"]]))
+        ]
+        decided = await self.journal.decided((claim["member"], claim["key"]) for claim in others)
+        for claim in others:
+            attempt = wanted[claim["_id"]]
+            assert attempt.command is not None
+            found = decided.get((claim["member"], claim["key"]))
+            if "enrolled" in claim:
+                attempt.resolve(_mismatch(attempt.command, await self.journal.wallet(attempt.member)))
+            elif found is not None and claim["_id"].startswith("key|"):
+                attempt.resolve(_replay(found, attempt.command.fingerprint, await self.journal.wallet(found.member)))
+            elif isinstance(found, Entry) and claim["_id"] == f"receipt|{found.actor}|{found.receipt}":
+                attempt.duplicate_of = found.id
+            elif found is not None or claim["at"] < _real_now() - CLAIM_ABANDONED:
+                if not await self._take_over(claim, attempt):
+                    blocked.add(attempt)
+            else:
+                blocked.add(attempt)
+        return blocked
+
+    async def _take_over(self, claim: Mapping[str, Any], attempt: _Attempt) -> bool:
+        result = await self.store.claims.update_one(
+            {"_id": claim["_id"], "member": claim["member"], "key": claim["key"], "at": claim["at"]},
+            {"$set": {"member": attempt.member, "key": _key(attempt), "at": _real_now()}},
+        )
+        return result.modified_count == 1
+
+    async def _decide(self, attempts: list[_Attempt], wallets: Mapping[str, Wallet]) -> dict[str, _Chain]:
+        chains: dict[str, _Chain] = {}
+        readers: set[str] = set()
+        ready: list[_Attempt] = []
+        for attempt in attempts:
+            fresh = attempt.member not in chains
+            if fresh:
+                chains[attempt.member] = self._settled(wallets[attempt.member])
+            command = attempt.command
+            if command is not None and command.load is not None:
+                if not fresh or chains[attempt.member].entries:
+                    self.again.append(attempt)
+                    continue
+                readers.add(attempt.member)
+            elif attempt.member in readers:
+                self.again.append(attempt)
+                continue
+            ready.append(attempt)
+        await asyncio.gather(*(self._load(attempt, wallets) for attempt in ready))
+        for attempt in ready:
+            chain = chains[attempt.member]
+            if attempt.command is None:
+                chain.touched.append(attempt)
+                continue
+            try:
+                self._decide_one(attempt, attempt.command, chain)
+            except Exception as error:  # one broken decision must not harm its neighbours
+                log.exception("decide.broken", operation=attempt.command.operation)
+                attempt.fail(error)
+        return chains
+
+    def _settled(self, wallet: Wallet) -> _Chain:
+        chain = _Chain(wallets=[wallet])
+        for _ in range(MAX_DUES):
+            due = next_due_at(chain.wallet)
+            if due is None or due > self.now:
+                break
+            chain.push(settle_next(chain.wallet, due, self.programme, now=self.now), None)
+        return chain
+
+    async def _load(self, attempt: _Attempt, wallets: Mapping[str, Wallet]) -> None:
+        if attempt.command is not None and attempt.command.load is not None:
+            attempt.evidence = await attempt.command.load(self.journal, wallets[attempt.member])
+
+    def _decide_one(self, attempt: _Attempt, command: Command, chain: _Chain) -> None:
+        if attempt.duplicate_of is not None:
+            decided: Entry | Problem = DuplicateReceipt(
+                message=f"Receipt {command.receipt} is recorded already, as entry {attempt.duplicate_of}.",
+                first_entry=attempt.duplicate_of,
+            )
+        else:
+            decided = command.decide(
+                Situation(
+                    wallet=chain.wallet,
+                    programme=self.programme,
+                    now=self.now,
+                    actor=command.actor,
+                    key=command.stored_key,
+                    operation=command.operation,
+                    fingerprint=command.fingerprint.digest,
+                    leaves=command.fingerprint.leaves,
+                    evidence=attempt.evidence,
+                )
+            )
+        if isinstance(decided, Entry):
+            chain.push(decided, attempt)
+        elif decided.kept:
+            chain.refused.append((attempt, _refusal(command, decided, self.now), len(chain.entries)))
+        else:
+            self.unkept.append((attempt, decided))
+
+    async def _insert(self, chains: Mapping[str, _Chain]) -> None:
+        """Insert the entries: all first and only ones in one unordered command, longer chains each in order.
+
+        A later entry of a chain stands on the one before it, so it must not be tried when that one failed.
+        """
+        single = [chain for chain in chains.values() if len(chain.entries) == 1]
+        longer = [chain for chain in chains.values() if len(chain.entries) > 1]
+        await asyncio.gather(self._insert_single(single), *(self._insert_chain(chain) for chain in longer))
+
+    async def _insert_single(self, chains: Sequence[_Chain]) -> None:
+        if not chains:
+            return
+        failed: set[int] = set()
+        try:
+            await self.store.journal.insert_many([entry_document(chain.entries[0]) for chain in chains], ordered=False)
+        except BulkWriteError as error:
+            failed = {failure["index"] for failure in _duplicates(error)}
+        for index, chain in enumerate(chains):
+            chain.inserted = int(index not in failed)
+
+    async def _insert_chain(self, chain: _Chain) -> None:
+        try:
+            await self.store.journal.insert_many([entry_document(entry) for entry in chain.entries], ordered=True)
+            chain.inserted = len(chain.entries)
+        except BulkWriteError as error:
+            (failure,) = _duplicates(error)
+            chain.inserted = failure["index"]
+
+    async def _keep_refusals(self, chains: Mapping[str, _Chain]) -> None:
+        unproven = {
+            member: chain.wallets[0].sequence
+            for member, chain in chains.items()
+            if chain.refused and not chain.inserted
+        }
+        newer = await self.journal.after(unproven)
+        standing: list[tuple[_Attempt, Refusal, Wallet]] = []
+        for member, chain in chains.items():
+            for attempt, refusal, position in chain.refused:
+                if member in newer or position > chain.inserted:
+                    self._retry(attempt)
+                else:
+                    standing.append((attempt, refusal, chain.wallets[chain.inserted]))
+        if not standing:
+            return
+        failed: set[int] = set()
+        try:
+            await self.store.journal.insert_many(
+                [refusal_document(refusal) for _, refusal, _ in standing], ordered=False
+            )
+        except BulkWriteError as error:
+            failed = {failure["index"] for failure in _duplicates(error)}
+        for index, (attempt, refusal, wallet) in enumerate(standing):
+            if index in failed:
+                self._retry(attempt)
+            else:
+                attempt.resolve(Outcome(decided=refusal.problem, wallet=wallet, replayed=False))
+
+    async def _write_wallets(self, chains: Mapping[str, _Chain]) -> None:
+        """The totals after what was inserted, never over a later one. The journal is the truth, so w:1 will do."""
+        writes = [
+            ReplaceOne(
+                {"_id": member, "seq": {"$lt": chain.wallets[chain.inserted].sequence}},
+                wallet_document(chain.wallets[chain.inserted]),
+                upsert=chain.wallets[0].sequence == 0,
+            )
+            for member, chain in chains.items()
+            if chain.inserted
+        ]
+        if not writes:
+            return
+        try:
+            await self.wallets.bulk_write(writes, ordered=False)
+        except BulkWriteError as error:
+            _duplicates(error)
+
+    def _answer(self, chains: Mapping[str, _Chain]) -> None:
+        for chain in chains.values():
+            for index, attempt in enumerate(chain.owners):
+                if attempt is None:
+                    continue
+                if index < chain.inserted:
+                    outcome = Outcome(decided=chain.entries[index], wallet=chain.wallets[index + 1], replayed=False)
+                    attempt.resolve(outcome)
+                else:
+                    self._retry(attempt)
+            for attempt in chain.touched:
+                if chain.inserted < len(chain.entries):
+                    self._retry(attempt)
+                else:
+                    attempt.resolve(None)
+
+    async def _answer_unkept(self) -> None:
+        """What is not kept is answered only when nothing was decided under the key before (SEMANTICS §1.2)."""
+        if not self.unkept:
+            return
+        keys = [(attempt.member, _key(attempt)) for attempt, _ in self.unkept]
+        decided = await self.journal.decided(keys)
+        for attempt, problem in self.unkept:
+            assert attempt.command is not None
+            found = decided.get((attempt.member, _key(attempt)))
+            wallet = await self.journal.wallet(attempt.member)
+            if found is not None:
+                attempt.resolve(_replay(found, attempt.command.fingerprint, wallet))
+            else:
+                attempt.resolve(Outcome(decided=problem, wallet=wallet, replayed=False))
+
+    def _answer_followers(self) -> None:
+        for attempt, leader in self.followers:
+            if not leader.future.done() or leader.future.cancelled():
+                self.again.append(attempt)
+                continue
+            error = leader.future.exception()
+            if error is not None:
+                self.again.append(attempt)
+                continue
+            outcome = leader.future.result()
+            assert outcome is not None
+            assert attempt.command is not None
+            assert leader.command is not None
+            if attempt.command.fingerprint.digest == leader.command.fingerprint.digest:
+                replayed = isinstance(outcome.decided, Entry) or outcome.decided.kept
+                attempt.resolve(Outcome(decided=outcome.decided, wallet=outcome.wallet, replayed=replayed))
+            else:
+                self._retry(attempt)
+
+    def _retry(self, attempt: _Attempt) -> None:
+        attempt.seek = True
+        self.again.append(attempt)
+
+
+def _key(attempt: _Attempt) -> str:
+    assert attempt.command is not None
+    return attempt.command.stored_key
+
+
+def _claims(attempt: _Attempt) -> tuple[str, ...]:
+    return () if attempt.command is None else attempt.command.claims
+
+
+def _replay(found: Entry | Refusal, fingerprint: Fingerprint, wallet: Wallet) -> Outcome:
+    if found.fingerprint != fingerprint.digest:
+        stored = Fingerprint(digest=found.fingerprint, leaves=found.leaves)
+        differs = differing_paths(stored, fingerprint)
+        mismatch = IdempotencyMismatch(
+            message=f"The key was used before with another input; it differs at {', '.join(differs)}. Use a new key.",
+            differs=differs,
+        )
+        return Outcome(decided=mismatch, wallet=wallet, replayed=False)
+    decided = found if isinstance(found, Entry) else found.problem
+    return Outcome(decided=decided, wallet=wallet, replayed=True)
+
+
+def _mismatch(command: Command, wallet: Wallet) -> Outcome:
+    """The key was used for another operation, whose decision stands elsewhere."""
+    problem = IdempotencyMismatch(
+        message=f"The key was used before for another operation than {command.operation}. Use a new key.",
+        differs=("operation",),
+    )
+    return Outcome(decided=problem, wallet=wallet, replayed=False)
+
+
+def _refusal(command: Command, problem: Problem, now: datetime) -> Refusal:
+    return Refusal(
+        member=command.member,
+        posted_at=now,
+        actor=command.actor,
+        key=command.stored_key,
+        operation=command.operation,
+        fingerprint=command.fingerprint.digest,
+        leaves=command.fingerprint.leaves,
+        problem=problem,
+    )
+
+
+def _duplicates(error: BulkWriteError) -> list[Mapping[str, Any]]:
+    """The duplicate key failures of a bulk write; any other failure is raised on."""
+    failures: list[Mapping[str, Any]] = error.details["writeErrors"]
+    if error.details.get("writeConcernErrors") or any(f["code"] != DUPLICATE_KEY for f in failures):
+        raise error
+    return failures
+
+
+def _real_now() -> datetime:
+    """Claims are abandoned by real time, which a sandbox's clock does not move."""
+    return datetime.now(UTC)

@@ -1,0 +1,232 @@
+"""A draft: an entry in the making, on a working copy of a settled wallet.
+
+A decision credits, takes and explains on the draft and seals it at the end; what comes out is a plain
+entry that folds to just what the draft saw. Value that comes in pays what is owed first (SEMANTICS §4.2);
+value that goes out is taken in spending order (§2.2).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from domain.ledger.entry import Changes, Entry, EntryKind, Note, Purchase, Return, seal
+from domain.ledger.expiry import (
+    ExpiryKind,
+    LotPolicy,
+    add_period,
+    expires_at,
+    local_date,
+    place,
+    start_of_day,
+)
+from domain.ledger.lot import Allocation, Lot, LotKey, add, is_spendable, spending_order, take
+from domain.ledger.posting import AVAILABLE, OWED, PENDING, POINTS, Posting, pocket_of
+from domain.ledger.wallet import Wallet, apply, balances
+from domain.programme.earning import ExplanationRow
+from domain.programme.programme import Programme
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What a decision may know: the settled wallet, the programme in force, the instant, who asks, and `evidence`.
+
+    `evidence` is what the command's own `load` read from the journal; None when it has none.
+    """
+
+    wallet: Wallet
+    programme: Programme
+    now: datetime
+    actor: str
+    key: str
+    operation: str
+    fingerprint: str
+    leaves: str
+    evidence: Any = None
+
+
+class Draft:
+    """Collects the postings of one entry; the working lots and debts follow each step."""
+
+    def __init__(self, situation: Situation, kind: EntryKind, occurred_at: datetime) -> None:
+        self.situation = situation
+        self.kind = kind
+        self.occurred_at = occurred_at
+        self.postings: list[Posting] = []
+        self.lots = situation.wallet.lots
+        self.owed = dict(situation.wallet.owed)
+
+    def available(self, asset: str) -> int:
+        """What can be taken of the asset now, in its unit; nothing while something is owed."""
+        return 0 if self.owed.get(asset, 0) else sum(lot.remaining for lot in self._spendable(asset))
+
+    def award(self, asset: str, amount: int, *, source: str, origin: str) -> None:
+        """Credit `amount` (zero does nothing) under the programme's policy for the asset, from `source`."""
+        if not amount:
+            return
+        policy = policy_of(self.situation.programme, asset)
+        now, zone = self.situation.now, self.situation.programme.zone
+        pending_until, gone_at = place(policy, self.occurred_at, posted_at=now, zone=zone)
+        idle = policy.expiry.kind is ExpiryKind.INACTIVITY
+        self.credit(asset, amount, source=source, key=LotKey(None if idle else gone_at, pending_until, origin, idle))
+
+    def credit(self, asset: str, amount: int, *, source: str, key: LotKey) -> None:
+        """Credit `amount` above zero into the lot of that key, after paying what is owed."""
+        paid = min(amount, self.owed.get(asset, 0))
+        if paid:
+            self._post(Posting(source=source, destination=OWED, asset=asset, amount=paid))
+            self.owed[asset] -= paid
+        if amount > paid:
+            destination = AVAILABLE if key.pending_until is None else PENDING
+            self._post(Posting(source=source, destination=destination, asset=asset, amount=amount - paid, to_lot=key))
+            lot = Lot(asset=asset, key=key, remaining=amount - paid, earned_at=self.occurred_at)
+            self.lots = add(self.lots, lot)
+
+    def spend(self, asset: str, amount: int, *, destination: str) -> tuple[Allocation, ...]:
+        """Take `amount` in spending order; it must be available. Returns what was taken from which lot."""
+        assert 0 < amount <= self.available(asset), (asset, amount)
+        taken: list[Allocation] = []
+        for lot in self._spendable(asset):
+            if amount:
+                taken.append(self.take(lot, min(amount, lot.remaining), destination=destination))
+                amount -= taken[-1].amount
+        return tuple(taken)
+
+    def recover(self, asset: str, amount: int, *, destination: str, own: Iterable[LotKey]) -> None:
+        """Take back `amount` that was earned: from its own lots as given, then other lots by expiry, then as owed."""
+        for key in own:
+            for lot in self.lots:
+                if amount and lot.asset == asset and lot.key == key:
+                    amount -= self.take(lot, min(amount, lot.remaining), destination=destination).amount
+        for lot in self._spendable(asset):
+            if amount:
+                amount -= self.take(lot, min(amount, lot.remaining), destination=destination).amount
+        if amount:
+            self._post(Posting(source=OWED, destination=destination, asset=asset, amount=amount))
+            self.owed[asset] = self.owed.get(asset, 0) + amount
+
+    def restore(self, asset: str, taken: Iterable[Allocation], amount: int, *, before: int, source: str) -> None:
+        """Give `amount` back to the lots it was taken from, last taken first, after `before` given back already.
+
+        Each part has its lot's old expiry; a part whose expiry has passed can be used for the programme's
+        `refund_grace` from today (SEMANTICS §5.3).
+        """
+        for allocation in reversed(tuple(taken)):
+            passed = min(before, allocation.amount)
+            before -= passed
+            back = min(amount, allocation.amount - passed)
+            if back:
+                self.credit(asset, back, source=source, key=self._restored(allocation.key))
+                amount -= back
+        assert amount == 0, (asset, amount)
+
+    def take(self, lot: Lot, amount: int, *, destination: str) -> Allocation:
+        """Take `amount` from one lot of the draft."""
+        source = AVAILABLE if lot.key.pending_until is None else PENDING
+        self._post(Posting(source=source, destination=destination, asset=lot.asset, amount=amount, from_lot=lot.key))
+        self.lots = take(self.lots, lot.asset, lot.key, amount)
+        return Allocation(key=lot.key, amount=amount)
+
+    def mature(self, lot: Lot) -> None:
+        """Make a pending lot spendable, after paying what is owed."""
+        amount, asset = lot.remaining, lot.asset
+        paid = min(amount, self.owed.get(asset, 0))
+        if paid:
+            self._post(Posting(source=PENDING, destination=OWED, asset=asset, amount=paid, from_lot=lot.key))
+            self.owed[asset] -= paid
+            self.lots = take(self.lots, asset, lot.key, paid)
+        if amount > paid:
+            key = lot.key._replace(pending_until=None)
+            self._post(
+                Posting(
+                    source=PENDING,
+                    destination=AVAILABLE,
+                    asset=asset,
+                    amount=amount - paid,
+                    from_lot=lot.key,
+                    to_lot=key,
+                )
+            )
+            self.lots = take(self.lots, asset, lot.key, amount - paid)
+            self.lots = add(self.lots, Lot(asset=asset, key=key, remaining=amount - paid, earned_at=lot.earned_at))
+
+    def idle_until(self, *, missing_only: bool = False) -> dict[str, datetime]:
+        """The new idle dates after an earning or spending now, for the assets under the inactivity policy.
+
+        With `missing_only`, for what is no activity: only where the wallet has no idle date that lies ahead.
+        """
+        programme, now = self.situation.programme, self.situation.now
+        result: dict[str, datetime] = {}
+        for asset in (POINTS, f"cashback/{programme.currency}"):
+            policy = policy_of(programme, asset)
+            current = self.situation.wallet.idle_until.get(asset)
+            is_missing = current is None or current <= now
+            if policy.expiry.kind is ExpiryKind.INACTIVITY and (is_missing or not missing_only):
+                gone_at = expires_at(policy.expiry, local_date(now, programme.zone), zone=programme.zone)
+                assert gone_at is not None
+                result[asset] = gone_at
+        return result
+
+    def entry(
+        self,
+        *,
+        changes: Changes | None = None,
+        explanation: tuple[ExplanationRow, ...] = (),
+        place: str | None = None,
+        receipt: str | None = None,
+        reverses: str | None = None,
+        purchase: Purchase | None = None,
+        returned: Return | None = None,
+        note: Note | None = None,
+    ) -> Entry:
+        """The sealed entry, with the balances it leaves."""
+        situation, wallet = self.situation, self.situation.wallet
+        bare = Entry(
+            member=wallet.member,
+            sequence=wallet.sequence + 1,
+            kind=self.kind,
+            occurred_at=self.occurred_at,
+            posted_at=situation.now,
+            actor=situation.actor,
+            key=situation.key,
+            operation=situation.operation,
+            fingerprint=situation.fingerprint,
+            leaves=situation.leaves,
+            programme_version=situation.programme.version,
+            previous_hash=wallet.head,
+            postings=tuple(self.postings),
+            changes=changes or Changes(),
+            explanation=explanation,
+            place=place,
+            receipt=receipt,
+            reverses=reverses,
+            purchase=purchase,
+            returned=returned,
+            note=note,
+            note_digest=None if note is None else note.digest,
+        )
+        return seal(replace(bare, balances=balances(apply(wallet, bare), situation.now)))
+
+    def _restored(self, key: LotKey) -> LotKey:
+        now, programme = self.situation.now, self.situation.programme
+        if key.expires_at is None or key.expires_at > now:
+            return key
+        last_day = add_period(local_date(now, programme.zone), programme.refund_grace)
+        return key._replace(expires_at=start_of_day(last_day + timedelta(days=1), programme.zone))
+
+    def _post(self, posting: Posting) -> None:
+        self.postings.append(posting)
+
+    def _spendable(self, asset: str) -> list[Lot]:
+        idle_until = self.situation.wallet.idle_until
+        now = self.situation.now
+        lots = [lot for lot in self.lots if lot.asset == asset and is_spendable(lot, at=now, idle_until=idle_until)]
+        return spending_order(lots, idle_until=idle_until)
+
+
+def policy_of(programme: Programme, asset: str) -> LotPolicy:
+    """When value of the asset becomes spendable and expires under the programme (SEMANTICS §2.3)."""
+    return {"points": programme.points, "cashback": programme.cashback}.get(pocket_of(asset), _LASTING)
+
+
+_LASTING = LotPolicy()

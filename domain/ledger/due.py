@@ -1,0 +1,61 @@
+"""What falls due on a wallet: pending value that matures, value that expires, a tier's review.
+
+One entry stands for all that falls due of one kind at one instant. Its key is made of kind, instant and
+sequence, so any number of workers, and any command that finds the wallet unsettled, post it once (DESIGN §3).
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from domain.ledger.draft import Draft, Situation
+from domain.ledger.entry import Changes, Entry, EntryKind
+from domain.ledger.wallet import Wallet, due_of
+from domain.programme.programme import Programme
+from domain.programme.tiers import review
+from domain.store.codec import format_instant
+
+SYSTEM = "system"
+EXPIRED = "programme/expired"
+
+
+def settle_next(wallet: Wallet, due_at: datetime, programme: Programme, *, now: datetime) -> Entry:
+    """The entry for what falls due at that instant: expiries, then maturities, then the review; one of them."""
+    due = [lot for lot in wallet.lots if due_of(lot, wallet.idle_until) == due_at]
+    expiring = [lot for lot in due if lot.key.pending_until is None]
+    if expiring:
+        draft = _draft(wallet, EntryKind.EXPIRE, due_at, programme, now)
+        for lot in expiring:
+            draft.take(lot, lot.remaining, destination=EXPIRED)
+    elif due:
+        draft = _draft(wallet, EntryKind.MATURE, due_at, programme, now)
+        for lot in due:
+            draft.mature(lot)
+    else:
+        return _review(wallet, due_at, programme, now)
+    return draft.entry()
+
+
+def _review(wallet: Wallet, due_at: datetime, programme: Programme, now: datetime) -> Entry:
+    tier, tiers = wallet.tier, programme.tiers
+    assert tier is not None, (wallet.member, due_at)
+    assert tier.valid_until == due_at, (wallet.member, due_at)
+    if tiers is None:
+        reviewed = replace(tier, valid_until=None)
+    else:
+        reviewed = review(tiers, tier, buckets=wallet.metric, zone=programme.zone)
+    return _draft(wallet, EntryKind.REVIEW, due_at, programme, now).entry(changes=Changes(tier=reviewed))
+
+
+def _draft(wallet: Wallet, kind: EntryKind, due_at: datetime, programme: Programme, now: datetime) -> Draft:
+    key = f"{SYSTEM}|{kind.value.lower()} {format_instant(due_at)} {wallet.sequence + 1}"
+    situation = Situation(
+        wallet=wallet,
+        programme=programme,
+        now=now,
+        actor=SYSTEM,
+        key=key,
+        operation=kind.value.lower(),
+        fingerprint="",
+        leaves="",
+    )
+    return Draft(situation, kind, due_at)

@@ -1,0 +1,415 @@
+"""An entry: what one command did to one wallet, written once and never changed.
+
+The journal holds one document per command that was decided: an entry, or a refusal. An entry carries all
+that the fold needs, the rule by rule explanation, and a hash over itself and the entry before it. Free
+text is kept beside the hashed part and bound to it by a salted digest, so that it can be erased later
+without breaking the chain (SEMANTICS §9.5).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from domain.ledger.posting import AVAILABLE, POINTS, Posting, is_members, posting_document, posting_from
+from domain.problems import Problem, problem_document, problem_from
+from domain.programme.earning import ExplanationRow, UsageChange
+from domain.programme.tiers import TierState
+from domain.store.slots import slot_of
+
+GENESIS = "0" * 64
+"""The previous hash of a member's first entry."""
+
+
+class EntryKind(StrEnum):
+    """What happened; the contract's enumeration."""
+
+    PURCHASE = "PURCHASE"
+    RETURN = "RETURN"
+    ACTIVITY = "ACTIVITY"
+    JOIN = "JOIN"
+    REDEEM = "REDEEM"
+    VOUCHER_USED = "VOUCHER_USED"
+    VOUCHER_CANCELLED = "VOUCHER_CANCELLED"
+    CONVERT = "CONVERT"
+    DONATE = "DONATE"
+    GIFT_SENT = "GIFT_SENT"
+    GIFT_RECEIVED = "GIFT_RECEIVED"
+    TOP_UP = "TOP_UP"
+    TOP_UP_REFUND = "TOP_UP_REFUND"
+    HOLD = "HOLD"
+    CAPTURE = "CAPTURE"
+    VOID = "VOID"
+    CHARGE = "CHARGE"
+    CHARGE_REFUND = "CHARGE_REFUND"
+    BONUS_CLAIM = "BONUS_CLAIM"
+    EXPIRE = "EXPIRE"
+    MATURE = "MATURE"
+    REVIEW = "REVIEW"
+    PLAN = "PLAN"
+    ADJUST = "ADJUST"
+    REFERRAL = "REFERRAL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What an entry changes beside value. Everything left out stays as it was.
+
+    `idle_until` gives, per asset under the inactivity policy, its new expiry. `metric` adds to the tier
+    metric's day buckets. `usage_from` and `metric_from` drop what belongs to earlier programme's days, which
+    nothing can need any more.
+    """
+
+    joined_at: datetime | None = None
+    purchases: int = 0
+    visits: int = 0
+    spend_minor: int = 0
+    purchased_at: datetime | None = None
+    lifetime_points: int = 0
+    idle_until: Mapping[str, datetime] = field(default_factory=dict)
+    usage: tuple[UsageChange, ...] = ()
+    metric: Mapping[str, int] = field(default_factory=dict)
+    tier: TierState | None = None
+    usage_from: str | None = None
+    metric_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """What a return must know of the purchase: its total, its awards, and the cashback that paid for it.
+
+    `points` and `cashback_minor` are the awards; `paid_cashback_minor` was taken from the wallet.
+    """
+
+    total_minor: int
+    currency: str
+    day: str
+    points: int
+    cashback_minor: int
+    paid_cashback_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgiven:
+    """How much of what an EXPIRE entry took away of an asset a return did not take again (SEMANTICS §4.2)."""
+
+    entry: str
+    asset: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """What a return gave back and took back, so that the next one counts on from it (SEMANTICS §4.1).
+
+    `points` and `cashback_minor` are the part of the award settled by this return, with what had expired
+    already (`forgiven`) counted in. `restored_minor` is cashback given back.
+    """
+
+    amount_minor: int
+    points: int
+    cashback_minor: int
+    restored_minor: int
+    forgiven: tuple[Forgiven, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balances:
+    """What is available of each asset, in its own unit; assets at zero are left out."""
+
+    points: int = 0
+    money: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Free text that a person wrote; it can be erased, its digest stays."""
+
+    text: str
+    salt: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over salt and text, hexadecimal."""
+        return hashlib.sha256(f"{self.salt}|{self.text}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the journal. `sequence` is 1, 2, 3 … per member."""
+
+    member: str
+    sequence: int
+    kind: EntryKind
+    occurred_at: datetime
+    posted_at: datetime
+    actor: str
+    key: str
+    operation: str
+    fingerprint: str
+    leaves: str
+    programme_version: int
+    previous_hash: str
+    postings: tuple[Posting, ...] = ()
+    changes: Changes = field(default_factory=Changes)
+    explanation: tuple[ExplanationRow, ...] = ()
+    balances: Balances = field(default_factory=Balances)
+    place: str | None = None
+    receipt: str | None = None
+    reverses: str | None = None
+    purchase: Purchase | None = None
+    returned: Return | None = None
+    note: Note | None = None
+    note_digest: str | None = None
+    hash: str = ""
+
+    @property
+    def id(self) -> str:
+        """The entry's id: the member's and the sequence."""
+        return entry_id(self.member, self.sequence)
+
+    def moved(self, asset: str) -> int:
+        """What the member gained (or lost, below zero) of an asset, whatever its state; in its own unit."""
+        total = 0
+        for posting in self.postings:
+            if posting.asset == asset:
+                total += posting.amount * (is_members(posting.destination) - is_members(posting.source))
+        return total
+
+    def became_available(self, asset: str) -> int:
+        """What the entry added to (or took from) what the member can spend of an asset."""
+        total = 0
+        for posting in self.postings:
+            if posting.asset == asset:
+                total += posting.amount * ((posting.destination == AVAILABLE) - (posting.source == AVAILABLE))
+        return total
+
+    @property
+    def points(self) -> int:
+        """Points gained or lost, signed from the member's side."""
+        return self.moved(POINTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A decision against a command, kept under its key as an entry is."""
+
+    member: str
+    posted_at: datetime
+    actor: str
+    key: str
+    operation: str
+    fingerprint: str
+    leaves: str
+    problem: Problem
+
+
+def entry_id(member: str, sequence: int) -> str:
+    """The id of a member's n-th entry; the member stands in it, so that it is found on the member's shard."""
+    return f"{member}.{sequence}"
+
+
+def member_of_entry(identifier: str) -> str | None:
+    """The member whose entry the id names, or None for what is no entry's id."""
+    member, dot, sequence = identifier.rpartition(".")
+    return member if dot and sequence.isascii() and sequence.isdigit() else None
+
+
+def seal(entry: Entry) -> Entry:
+    """The entry with its hash: SHA-256 over the previous hash and the canonical entry, hexadecimal.
+
+    Canonical is the stored document without `hash`, `note` and `slot`, as JSON with sorted keys, instants in
+    RFC 3339 UTC.
+    """
+    return replace(entry, hash=_hash(_hashed_part(entry)))
+
+
+def is_intact(entry: Entry) -> bool:
+    """Whether the entry, and the text beside it if it still stands, is as it was sealed."""
+    if entry.note is not None and entry.note.digest != entry.note_digest:
+        return False
+    return entry.hash == _hash(_hashed_part(entry))
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """The entry as the journal stores it."""
+    document = _hashed_part(entry)
+    document["_id"] = entry.id
+    document["slot"] = slot_of(entry.member)
+    document["hash"] = entry.hash
+    if entry.note is not None:
+        document["note"] = {"text": entry.note.text, "salt": entry.note.salt}
+    return document
+
+
+def refusal_document(refusal: Refusal) -> dict[str, Any]:
+    """The refusal as the journal stores it: no sequence, no hash."""
+    return {
+        "_id": f"{refusal.member}|{refusal.key}",
+        "member": refusal.member,
+        "slot": slot_of(refusal.member),
+        "posted_at": refusal.posted_at,
+        "actor": refusal.actor,
+        "key": refusal.key,
+        "operation": refusal.operation,
+        "fingerprint": refusal.fingerprint,
+        "leaves": refusal.leaves,
+        "problem": problem_document(refusal.problem),
+    }
+
+
+def tier_document(tier: TierState) -> dict[str, Any]:
+    """The tier as entries and wallets store it."""
+    return {**_plain(tier), "since_on": tier.since_on.isoformat()}
+
+
+def tier_from(document: Mapping[str, Any]) -> TierState:
+    """The tier that :func:`tier_document` wrote."""
+    return TierState(**{**document, "since_on": date.fromisoformat(document["since_on"])})
+
+
+def decided_from(document: Mapping[str, Any]) -> Entry | Refusal:
+    """What the journal holds under a key: an entry or a refusal."""
+    if "problem" in document:
+        return Refusal(
+            member=document["member"],
+            posted_at=document["posted_at"],
+            actor=document["actor"],
+            key=document["key"],
+            operation=document["operation"],
+            fingerprint=document["fingerprint"],
+            leaves=document["leaves"],
+            problem=problem_from(document["problem"]),
+        )
+    return entry_from(document)
+
+
+def entry_from(document: Mapping[str, Any]) -> Entry:
+    """The entry that :func:`entry_document` wrote."""
+    changes = document.get("changes", {})
+    tier, note = changes.get("tier"), document.get("note")
+    purchase, returned = document.get("purchase"), document.get("returned")
+    return Entry(
+        member=document["member"],
+        sequence=document["seq"],
+        kind=EntryKind(document["kind"]),
+        occurred_at=document["occurred_at"],
+        posted_at=document["posted_at"],
+        actor=document["actor"],
+        key=document["key"],
+        operation=document["operation"],
+        fingerprint=document["fingerprint"],
+        leaves=document["leaves"],
+        programme_version=document["programme_version"],
+        previous_hash=document["prev_hash"],
+        postings=tuple(posting_from(posting) for posting in document["postings"]),
+        changes=Changes(
+            **{
+                **changes,
+                "usage": tuple(UsageChange(**usage) for usage in changes.get("usage", ())),
+                "tier": None if tier is None else tier_from(tier),
+            }
+        ),
+        explanation=tuple(
+            ExplanationRow(
+                rule=row["rule"],
+                step=row["step"],
+                points=row.get("points", 0),
+                cashback_minor=row.get("cashback_minor", 0),
+            )
+            for row in document["explanation"]
+        ),
+        balances=Balances(**document["balances"]),
+        place=document.get("place"),
+        receipt=document.get("receipt"),
+        reverses=document.get("reverses"),
+        purchase=None if purchase is None else Purchase(**purchase),
+        returned=None if returned is None else _return_from(returned),
+        note=None if note is None else Note(text=note["text"], salt=note["salt"]),
+        note_digest=document.get("note_digest"),
+        hash=document["hash"],
+    )
+
+
+def _return_from(document: Mapping[str, Any]) -> Return:
+    return Return(**{**document, "forgiven": tuple(Forgiven(**forgiven) for forgiven in document["forgiven"])})
+
+
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
+
+
+def _hash(part: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(part["prev_hash"].encode())
+    digest.update(orjson.dumps(part, option=_OPTIONS))
+    return digest.hexdigest()
+
+
+def _hashed_part(entry: Entry) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "member": entry.member,
+        "seq": entry.sequence,
+        "kind": entry.kind.value,
+        "occurred_at": entry.occurred_at,
+        "posted_at": entry.posted_at,
+        "actor": entry.actor,
+        "key": entry.key,
+        "operation": entry.operation,
+        "fingerprint": entry.fingerprint,
+        "leaves": entry.leaves,
+        "programme_version": entry.programme_version,
+        "prev_hash": entry.previous_hash,
+        "postings": [posting_document(posting) for posting in entry.postings],
+        "explanation": [_row_document(row) for row in entry.explanation],
+        "balances": _balances_document(entry.balances),
+    }
+    for name in ("place", "receipt", "reverses", "note_digest"):
+        if (value := getattr(entry, name)) is not None:
+            document[name] = value
+    if changes := _changes_document(entry.changes):
+        document["changes"] = changes
+    if entry.purchase is not None:
+        document["purchase"] = _plain(entry.purchase)
+    if entry.returned is not None:
+        document["returned"] = {
+            **_plain(entry.returned),
+            "forgiven": [_plain(forgiven) for forgiven in entry.returned.forgiven],
+        }
+    return document
+
+
+def _row_document(row: ExplanationRow) -> dict[str, Any]:
+    document: dict[str, Any] = {"rule": row.rule, "step": row.step}
+    if row.points:
+        document["points"] = row.points
+    if row.cashback_minor:
+        document["cashback_minor"] = row.cashback_minor
+    return document
+
+
+def _balances_document(balances: Balances) -> dict[str, Any]:
+    return {"points": balances.points, "money": dict(balances.money)}
+
+
+def _changes_document(changes: Changes) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name in Changes.__slots__:
+        value = getattr(changes, name)
+        if not value:
+            continue
+        if name == "usage":
+            document[name] = [_plain(usage) for usage in value]
+        elif name == "tier":
+            document[name] = tier_document(value)
+        elif name in ("idle_until", "metric"):
+            document[name] = dict(value)
+        else:
+            document[name] = value
+    return document
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}

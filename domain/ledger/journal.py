@@ -1,0 +1,77 @@
+"""Reading the journal: entries by id, by key, by what they reverse, and what came after a sequence.
+
+Nothing here writes; the commit is the only writer (:mod:`domain.ledger.commit`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from domain.ledger.entry import Entry, EntryKind, Refusal, decided_from, entry_from
+from domain.ledger.wallet import Wallet, fold, wallet_from
+from domain.store.connection import Store
+
+MAX_FOLD = 10_000
+"""No wallet is further behind its journal than this in one read; an assertion guards it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The journal of one store, for reading."""
+
+    store: Store
+
+    async def entry(self, identifier: str) -> Entry | None:
+        """The entry of that id, or None."""
+        document = await self.store.journal.find_one({"_id": identifier, "seq": {"$exists": True}})
+        return None if document is None else entry_from(document)
+
+    async def wallet(self, member: str) -> Wallet:
+        """The member's wallet as the journal has it, whether or not the stored total has caught up."""
+        document, newest = await asyncio.gather(
+            self.store.wallets.find_one({"_id": member}),
+            self.store.journal.find_one({"member": member, "seq": {"$exists": True}}, {"seq": 1}, sort=[("seq", -1)]),
+        )
+        wallet = Wallet(member=member) if document is None else wallet_from(document)
+        if newest is None or newest["seq"] <= wallet.sequence:
+            return wallet
+        return fold(wallet, (await self.after({member: wallet.sequence})).get(member, ()))
+
+    async def after(self, sequences: Mapping[str, int]) -> dict[str, list[Entry]]:
+        """For each member, the entries after the given sequence, in order; members without any are left out."""
+        if not sequences:
+            return {}
+        wanted = [{"member": member, "seq": {"$gt": sequence}} for member, sequence in sequences.items()]
+        found: dict[str, list[Entry]] = {}
+        async for document in self.store.journal.find({"$or": wanted}).sort([("member", 1), ("seq", 1)]):
+            found.setdefault(document["member"], []).append(entry_from(document))
+            assert len(found[document["member"]]) <= MAX_FOLD, document["member"]
+        return found
+
+    async def decided(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Entry | Refusal]:
+        """What was decided under each (member, stored key); pairs without a decision are left out."""
+        wanted = [{"member": member, "key": key} for member, key in keys]
+        if not wanted:
+            return {}
+        cursor = self.store.journal.find({"$or": wanted})
+        return {(document["member"], document["key"]): decided_from(document) async for document in cursor}
+
+    async def reversals(self, entry: Entry) -> list[Entry]:
+        """The entries that reverse this one, in order."""
+        cursor = self.store.journal.find({"member": entry.member, "reverses": entry.id}).sort("seq", 1)
+        return [entry_from(document) async for document in cursor]
+
+    async def of_kind(self, member: str, kind: EntryKind, *, after: int) -> list[Entry]:
+        """The member's entries of that kind after a sequence, in order."""
+        wanted = {"member": member, "seq": {"$gt": after}, "kind": kind.value}
+        return [entry_from(document) async for document in self.store.journal.find(wanted).sort("seq", 1)]
+
+    async def forgiving(self, member: str, expiries: Iterable[str]) -> list[Entry]:
+        """The returns that counted on what these EXPIRE entries took away already."""
+        wanted = {"member": member, "returned.forgiven.entry": {"$in": list(expiries)}}
+        return [entry_from(document) async for document in self.store.journal.find(wanted).sort("seq", 1)]
+
+    def all(self, *, batch_size: int = 1_000) -> AsyncIterator[Mapping[str, Any]]:
+        """Every document of the journal, member by member, each member's entries in order; streamed."""
+        return self.store.journal.find({}, batch_size=batch_size).sort([("member", 1), ("seq", 1)]).__aiter__()

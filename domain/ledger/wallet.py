@@ -1,0 +1,273 @@
+"""The wallet: the running total of one member's journal, and how to read it at an instant.
+
+`wallet == fold(apply, journal)`: a wallet may be thrown away and rebuilt at any time. What is read from it
+is effective at the instant of reading: an expired lot or a matured amount counts as such even before its
+entry is posted (DESIGN §2, SEMANTICS §2.4).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import reduce
+from typing import Any
+
+from domain.ledger.entry import GENESIS, Balances, Entry, tier_document, tier_from
+from domain.ledger.lot import (
+    NEVER,
+    Lot,
+    LotKey,
+    add,
+    expiry_of,
+    is_spendable,
+    lot_document,
+    lot_from,
+    spending_order,
+    take,
+)
+from domain.ledger.posting import AVAILABLE, OWED, PENDING, POINTS, Posting, is_members
+from domain.programme.earning import UsageChange, Used
+from domain.programme.period import is_past
+from domain.programme.tiers import TierState
+from domain.store.slots import slot_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wallet:
+    """The fold of the entries 1 … `sequence`; `head` is the hash of the last of them.
+
+    `owed` and `idle_until` are per asset, `usage` per rule and period, `metric` per programme's day.
+    """
+
+    member: str
+    sequence: int = 0
+    head: str = GENESIS
+    lots: tuple[Lot, ...] = ()
+    owed: Mapping[str, int] = field(default_factory=dict)
+    idle_until: Mapping[str, datetime] = field(default_factory=dict)
+    usage: Mapping[str, Mapping[str, Used]] = field(default_factory=dict)
+    metric: Mapping[str, int] = field(default_factory=dict)
+    tier: TierState | None = None
+    joined_at: datetime | None = None
+    purchases: int = 0
+    visits: int = 0
+    spend_minor: int = 0
+    purchased_at: datetime | None = None
+    lifetime_points: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a wallet holds of one asset at one instant, in the asset's unit.
+
+    `expiring` is what is available and will expire: amount and first instant at which it is gone, soonest first.
+    """
+
+    available: int
+    pending: int
+    owed: int
+    expiring: tuple[tuple[int, datetime], ...]
+
+
+def apply(wallet: Wallet, entry: Entry) -> Wallet:
+    """The wallet after the entry. Pure; entries must come in their sequence, each on the hash before it."""
+    assert entry.member == wallet.member, (entry.id, wallet.member)
+    assert entry.sequence == wallet.sequence + 1, (entry.id, wallet.sequence)
+    assert entry.previous_hash == wallet.head, entry.id
+    lots, owed = _moved(wallet.lots, wallet.owed, entry)
+    changes = entry.changes
+    return replace(
+        wallet,
+        sequence=entry.sequence,
+        head=entry.hash,
+        lots=lots,
+        owed=owed,
+        idle_until={**wallet.idle_until, **changes.idle_until} if changes.idle_until else wallet.idle_until,
+        usage=_used(wallet.usage, changes.usage, changes.usage_from),
+        metric=_measured(wallet.metric, changes.metric, changes.metric_from),
+        tier=changes.tier or wallet.tier,
+        joined_at=wallet.joined_at or changes.joined_at,
+        purchases=wallet.purchases + changes.purchases,
+        visits=wallet.visits + changes.visits,
+        spend_minor=wallet.spend_minor + changes.spend_minor,
+        purchased_at=_latest(wallet.purchased_at, changes.purchased_at),
+        lifetime_points=wallet.lifetime_points + changes.lifetime_points,
+    )
+
+
+def fold(wallet: Wallet, entries: Iterable[Entry]) -> Wallet:
+    """The wallet after all the entries, in order."""
+    return reduce(apply, entries, wallet)
+
+
+def standing(wallet: Wallet, asset: str, at: datetime) -> Standing:
+    """What the wallet holds of the asset at that instant, swept or not."""
+    spendable = [
+        lot for lot in wallet.lots if lot.asset == asset and is_spendable(lot, at=at, idle_until=wallet.idle_until)
+    ]
+    pending = sum(
+        lot.remaining
+        for lot in wallet.lots
+        if lot.asset == asset and lot.key.pending_until is not None and lot.key.pending_until > at
+    )
+    owed = wallet.owed.get(asset, 0)
+    matured_debt = min(owed, sum(lot.remaining for lot in spendable))
+    return Standing(
+        available=sum(lot.remaining for lot in spendable) - matured_debt,
+        pending=pending,
+        owed=owed - matured_debt,
+        expiring=_expiring(spendable, wallet.idle_until, matured_debt),
+    )
+
+
+def assets_of(wallet: Wallet) -> set[str]:
+    """Every asset that the wallet holds or owes."""
+    return {lot.asset for lot in wallet.lots} | {asset for asset, amount in wallet.owed.items() if amount}
+
+
+def balances(wallet: Wallet, at: datetime) -> Balances:
+    """What is available of each asset at that instant."""
+    money: dict[str, int] = {}
+    for asset in sorted(assets_of(wallet) - {POINTS}):
+        if available := standing(wallet, asset, at).available:
+            money[asset] = available
+    return Balances(points=standing(wallet, POINTS, at).available, money=money)
+
+
+def next_due_at(wallet: Wallet) -> datetime | None:
+    """The earliest instant at which an entry falls due: a maturity, an expiry or a tier review (DESIGN §3)."""
+    instants = [due_of(lot, wallet.idle_until) for lot in wallet.lots]
+    if wallet.tier is not None and wallet.tier.valid_until is not None:
+        instants.append(wallet.tier.valid_until)
+    earliest = min(instants, default=NEVER)
+    return None if earliest == NEVER else earliest
+
+
+def due_of(lot: Lot, idle_until: Mapping[str, datetime]) -> datetime:
+    """When something falls due for the lot: its maturity while it is pending, else its expiry."""
+    return lot.key.pending_until or expiry_of(lot, idle_until)
+
+
+def wallet_document(wallet: Wallet) -> dict[str, Any]:
+    """The wallet as stored."""
+    document: dict[str, Any] = {
+        "_id": wallet.member,
+        "slot": slot_of(wallet.member),
+        "seq": wallet.sequence,
+        "head": wallet.head,
+        "lots": [lot_document(lot) for lot in wallet.lots],
+        "owed": dict(wallet.owed),
+        "idle_until": dict(wallet.idle_until),
+        "usage": {
+            rule: {period: [used.count, used.amount] for period, used in periods.items()}
+            for rule, periods in wallet.usage.items()
+        },
+        "metric": dict(wallet.metric),
+        "joined_at": wallet.joined_at,
+        "purchases": wallet.purchases,
+        "visits": wallet.visits,
+        "spend_minor": wallet.spend_minor,
+        "purchased_at": wallet.purchased_at,
+        "lifetime_points": wallet.lifetime_points,
+    }
+    if wallet.tier is not None:
+        document["tier"] = tier_document(wallet.tier)
+    if (due := next_due_at(wallet)) is not None:
+        document["next_due_at"] = due
+    return document
+
+
+def wallet_from(document: Mapping[str, Any]) -> Wallet:
+    """The wallet that :func:`wallet_document` wrote."""
+    tier = document.get("tier")
+    return Wallet(
+        member=document["_id"],
+        sequence=document["seq"],
+        head=document["head"],
+        lots=tuple(lot_from(lot) for lot in document["lots"]),
+        owed=document["owed"],
+        idle_until=document["idle_until"],
+        usage={
+            rule: {period: Used(count=used[0], amount=used[1]) for period, used in periods.items()}
+            for rule, periods in document["usage"].items()
+        },
+        metric=document["metric"],
+        tier=None if tier is None else tier_from(tier),
+        joined_at=document["joined_at"],
+        purchases=document["purchases"],
+        visits=document["visits"],
+        spend_minor=document["spend_minor"],
+        purchased_at=document["purchased_at"],
+        lifetime_points=document["lifetime_points"],
+    )
+
+
+def _moved(lots: tuple[Lot, ...], owed: Mapping[str, int], entry: Entry) -> tuple[tuple[Lot, ...], Mapping[str, int]]:
+    debts = dict(owed)
+    for posting in entry.postings:
+        earned_at = entry.occurred_at
+        if posting.source == OWED:
+            debts[posting.asset] = debts.get(posting.asset, 0) + posting.amount
+        elif is_members(posting.source):
+            assert posting.from_lot is not None, posting
+            earned_at = _lot(lots, posting.asset, posting.from_lot).earned_at
+            lots = take(lots, posting.asset, posting.from_lot, posting.amount)
+        if posting.destination == OWED:
+            debts[posting.asset] = debts.get(posting.asset, 0) - posting.amount
+            assert debts[posting.asset] >= 0, posting
+        elif is_members(posting.destination):
+            lots = add(lots, _arrived(posting, earned_at))
+    return lots, {asset: amount for asset, amount in debts.items() if amount}
+
+
+def _lot(lots: tuple[Lot, ...], asset: str, key: LotKey) -> Lot:
+    for lot in lots:
+        if lot.asset == asset and lot.key == key:
+            return lot
+    raise AssertionError(f"no lot {key} of {asset}")
+
+
+def _arrived(posting: Posting, earned_at: datetime) -> Lot:
+    assert posting.to_lot is not None, posting
+    assert posting.destination == (AVAILABLE if posting.to_lot.pending_until is None else PENDING), posting
+    return Lot(asset=posting.asset, key=posting.to_lot, remaining=posting.amount, earned_at=earned_at)
+
+
+def _used(
+    usage: Mapping[str, Mapping[str, Used]], changes: tuple[UsageChange, ...], since: str | None
+) -> Mapping[str, Mapping[str, Used]]:
+    if not changes and since is None:
+        return usage
+    oldest = date.min if since is None else date.fromisoformat(since)
+    result = {
+        rule: {period: used for period, used in periods.items() if not is_past(period, oldest)}
+        for rule, periods in usage.items()
+    }
+    for change in changes:
+        periods = result.setdefault(change.rule, {})
+        before = periods.get(change.period, Used(count=0, amount=0))
+        periods[change.period] = Used(count=before.count + change.count, amount=before.amount + change.amount)
+    return {rule: periods for rule, periods in result.items() if periods}
+
+
+def _measured(metric: Mapping[str, int], changes: Mapping[str, int], since: str | None) -> Mapping[str, int]:
+    if not changes and since is None:
+        return metric
+    result = {day: amount for day, amount in metric.items() if since is None or day >= since}
+    for day, amount in changes.items():
+        result[day] = result.get(day, 0) + amount
+    return {day: amount for day, amount in result.items() if amount}
+
+
+def _expiring(spendable: list[Lot], idle_until: Mapping[str, datetime], debt: int) -> tuple[tuple[int, datetime], ...]:
+    expiring: dict[datetime, int] = {}
+    for lot in spending_order(spendable, idle_until=idle_until):
+        paid = min(debt, lot.remaining)
+        debt -= paid
+        expires_at = expiry_of(lot, idle_until)
+        if lot.remaining > paid and expires_at != NEVER:
+            expiring[expires_at] = expiring.get(expires_at, 0) + lot.remaining - paid
+    return tuple((amount, at) for at, amount in expiring.items())
+
+
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(one, other) if one is not None and other is not None else one or other

@@ -1,0 +1,158 @@
+"""How a person becomes a member: enrolled by a partner under its own reference, or signing in.
+
+The member's document is written first and its JOIN entry after it; whoever dies in between is made good by
+the next one who looks, since joining has one key per member. An enrolment posts nothing of its own, so its
+claim on the caller's key carries the decision (SEMANTICS §1).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from domain.commands.joining import joining
+from domain.ledger.command import Fingerprint, claim_of_key, differing_paths
+from domain.ledger.commit import Ledger
+from domain.members.member import (
+    Member,
+    Profile,
+    member_by_id,
+    member_from,
+    new_member_id,
+    profile_document,
+    reference_key,
+)
+from domain.problems import IdempotencyMismatch
+from domain.store.connection import Store
+from domain.store.slots import slot_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """`is_new` when this key made the member; `replayed` when the key had been used before."""
+
+    member: Member
+    is_new: bool
+    replayed: bool
+
+
+async def enrol(
+    ledger: Ledger,
+    *,
+    client_id: str,
+    reference: str,
+    profile: Profile,
+    key: str,
+    fingerprint: Fingerprint,
+    now: datetime,
+) -> Enrolled | IdempotencyMismatch:
+    """The member of that reference, made if there is none, linked to the partner, with his JOIN entry posted.
+
+    An existing member's profile is his own and stays as it is.
+    """
+    store, stored_key = ledger.store, f"partner:{client_id}|{key}"
+    if claim := await store.claims.find_one({"_id": claim_of_key(stored_key)}):
+        return await _again(ledger, claim, fingerprint)
+    member = await _member(
+        store,
+        {"references": reference_key(client_id, reference)},
+        {
+            "references": [reference_key(client_id, reference)],
+            "linked": [client_id],
+            "enrolled_by": stored_key,
+        },
+        profile=profile,
+        now=now,
+    )
+    claim = {
+        "_id": claim_of_key(stored_key),
+        "member": member.id,
+        "key": f"enrolled|{stored_key}",
+        "at": datetime.now(UTC),
+        "enrolled": {"digest": fingerprint.digest, "leaves": fingerprint.leaves},
+    }
+    try:
+        await store.claims.insert_one(claim)
+    except DuplicateKeyError:
+        standing = await store.claims.find_one({"_id": claim["_id"]})
+        assert standing is not None, claim["_id"]
+        return await _again(ledger, standing, fingerprint)
+    member = await joined(ledger, member)
+    return Enrolled(member=member, is_new=member.enrolled_by == stored_key, replayed=False)
+
+
+async def member_for_subject(
+    ledger: Ledger, *, issuer: str, subject: str, profile: Profile, now: datetime
+) -> tuple[Member, bool]:
+    """The member who signs in with that identity, made on first sight; and whether he is new."""
+    identity, fresh = f"{issuer}|{subject}", new_member_id()
+    member = await _member(
+        ledger.store,
+        {"subjects": identity},
+        {"subjects": [identity]},
+        profile=profile,
+        now=now,
+        identifier=fresh,
+    )
+    return await joined(ledger, member), member.id == fresh
+
+
+async def joined(ledger: Ledger, member: Member) -> Member:
+    """The member with his JOIN entry posted, if it was not yet."""
+    if member.is_joined:
+        return member
+    await ledger.commit(joining(member))
+    await ledger.store.members.update_one({"_id": member.id}, {"$set": {"is_joined": True}})
+    return replace(member, is_joined=True)
+
+
+async def _again(ledger: Ledger, claim: Mapping[str, Any], fingerprint: Fingerprint) -> Enrolled | IdempotencyMismatch:
+    enrolled = claim.get("enrolled")
+    if enrolled is None or enrolled["digest"] != fingerprint.digest:
+        stored = Fingerprint(digest="", leaves="" if enrolled is None else enrolled["leaves"])
+        differs = ("operation",) if enrolled is None else differing_paths(stored, fingerprint)
+        return IdempotencyMismatch(
+            message=f"The key was used before with another input; it differs at {', '.join(differs)}. Use a new key.",
+            differs=differs,
+        )
+    member = await member_by_id(ledger.store, claim["member"])
+    assert member is not None, claim["member"]
+    is_new = claim["key"] == f"enrolled|{member.enrolled_by}"
+    return Enrolled(member=await joined(ledger, member), is_new=is_new, replayed=True)
+
+
+async def _member(
+    store: Store,
+    known_by: Mapping[str, Any],
+    known_as: Mapping[str, Any],
+    *,
+    profile: Profile,
+    now: datetime,
+    identifier: str | None = None,
+) -> Member:
+    """The member known by that, made with it on first sight; of two callers at once both get the one."""
+    identifier = identifier or new_member_id()
+    fresh = {
+        "_id": identifier,
+        "slot": slot_of(identifier),
+        "joined_at": now,
+        "profile": profile_document(profile),
+        **known_as,
+    }
+    inserted = {name: value for name, value in fresh.items() if name not in known_by}
+    for _ in range(2):
+        try:
+            document = await store.members.find_one_and_update(
+                {name: {"$in": [value]} for name, value in known_by.items()},
+                {"$setOnInsert": {**inserted, **{name: known_as[name] for name in known_by}}},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+            assert document is not None, known_by
+            return member_from(document)
+        except DuplicateKeyError:
+            continue
+    raise AssertionError(known_by)
