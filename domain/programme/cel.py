@@ -23,9 +23,7 @@ MAX_REMEMBERED = 256
 Facts = Mapping[str, Mapping[str, Any]]
 """The facts at hand: group → fact → value; a value is a bool, int, str, None, a tuple of str, or a map of scalars."""
 
-RULE_ERRORS = Counter(
-    "wallet_rule_errors_total", "Conditions that failed to evaluate and counted as false.", ["rule"]
-)
+RULE_ERRORS = Counter("wallet_rule_errors_total", "Conditions that failed to evaluate and counted as false.", ["rule"])
 
 _LOG: Final = structlog.get_logger(__name__)
 
@@ -114,7 +112,10 @@ def check(source: str, *, groups: Iterable[str]) -> None:
             result = program.execute({group: dict(example[group]) for group in allowed})
         except TypeError as error:
             if not open_ended:
-                raise ConditionError(f"Types that do not go together: {_first_line(error)}") from error
+                raise ConditionError(
+                    "Types that do not go together; compare numbers with numbers, text with text, and "
+                    "join only comparisons by && and ||."
+                ) from error
         except BaseException as error:
             if not _is_failure(error):
                 raise
@@ -144,9 +145,7 @@ def _check_loops(source: str) -> None:
     code = _without_strings(source)
     loops = [match.start() for match in _LOOP.finditer(code)]
     if len(loops) > MAX_LOOPS:
-        raise ConditionError(
-            f"More than {MAX_LOOPS} of all, exists, filter and map; split it into several rules."
-        )
+        raise ConditionError(f"More than {MAX_LOOPS} of all, exists, filter and map; split it into several rules.")
     for start in loops:
         depth, position = 0, code.index("(", start)
         while position < len(code):
@@ -155,9 +154,7 @@ def _check_loops(source: str) -> None:
                 break
             position += 1
         if any(start < other < position for other in loops):
-            raise ConditionError(
-                "A loop (all, exists, filter, map) within a loop takes too long; use one with `in`."
-            )
+            raise ConditionError("A loop (all, exists, filter, map) within a loop takes too long; use one with `in`.")
 
 
 def _check_names(source: str, variables: Iterable[str], *, allowed: tuple[str, ...]) -> None:
@@ -180,9 +177,7 @@ def _check_names(source: str, variables: Iterable[str], *, allowed: tuple[str, .
 def _check_functions(functions: Iterable[str]) -> None:
     for name in functions:
         if name[0] not in "_!@-" and name not in _FUNCTIONS:
-            raise ConditionError(
-                f"`{name}` is not a known function; known are {', '.join(sorted(_FUNCTIONS))}."
-            )
+            raise ConditionError(f"`{name}` is not a known function; known are {', '.join(sorted(_FUNCTIONS))}.")
 
 
 def _reads(source: str) -> tuple[tuple[str, str], ...]:

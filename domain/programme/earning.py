@@ -13,7 +13,7 @@ from domain.programme.facts import MemberFacts
 from domain.programme.period import period_key
 from domain.programme.programme import AwardRule, EventRules, Limit, Multiplier, Programme, Rate, Rule
 
-Step = Literal["award", "multiplier", "limit"]
+Step = Literal["award", "multiplier", "limit", "return", "adjustment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +108,7 @@ class _Moment:
     lines: tuple[Line, ...] = ()
 
 
-def earn_purchase(
-    programme: Programme, event: PurchaseEvent, *, member: MemberFacts, usage: Usage
-) -> Earnings:
+def earn_purchase(programme: Programme, event: PurchaseEvent, *, member: MemberFacts, usage: Usage) -> Earnings:
     """What the receipt earns. The rules are those of the programme whose `valid` window holds `occurred_at`."""
     local = event.occurred_at.astimezone(programme.zone)
     lines = event.lines
@@ -229,9 +227,7 @@ def _in_force(rule: Rule, moment: _Moment) -> bool:
         return False
     if rule.reporters is not None and moment.reporter not in rule.reporters:
         return False
-    if rule.pilot is not None and not rule.pilot.holds(
-        member=moment.member, place=moment.place, region=moment.region
-    ):
+    if rule.pilot is not None and not rule.pilot.holds(member=moment.member, place=moment.place, region=moment.region):
         return False
     return rule.condition is None or rule.condition.holds(moment.facts)
 

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 from domain.ledger.expiry import ExpiryPolicy, LotPolicy, Period
 from domain.money import to_minor
 from domain.programme.cel import Condition
-from domain.programme.definition import Definition, EarningRule, Expiry, Place
-from domain.programme.definition import Limit as LimitSection
-from domain.programme.definition import Pilot as PilotSection
-from domain.programme.definition import Tiers as TiersSection
+from domain.programme.format import Definition, EarningRule, Expiry, Place
+from domain.programme.format import Limit as LimitSection
+from domain.programme.format import Pilot as PilotSection
+from domain.programme.format import Tiers as TiersSection
 from domain.programme.period import Per
 from domain.programme.tiers import Level, Tiers
 

@@ -94,7 +94,7 @@ def review(tiers: Tiers, state: TierState, *, buckets: Buckets, zone: ZoneInfo) 
 
 def metric(tiers: Tiers, buckets: Buckets, on: date) -> int:
     """What counts on that programme's day: the sum over the window that ends with it, never below zero."""
-    first, last = _first_day(tiers, on).isoformat(), on.isoformat()
+    first, last = first_day(tiers, on).isoformat(), on.isoformat()
     return max(0, sum(amount for day, amount in buckets.items() if first <= day <= last))
 
 
@@ -103,12 +103,13 @@ def with_metric(tiers: Tiers, buckets: Buckets, *, day: date, amount: int, on: d
 
     A due review comes before: it may look further back.
     """
-    first = _first_day(tiers, on).isoformat()
+    first = first_day(tiers, on).isoformat()
     changed = {**buckets, day.isoformat(): buckets.get(day.isoformat(), 0) + amount}
     return {key: value for key, value in changed.items() if value and key >= first}
 
 
-def _first_day(tiers: Tiers, on: date) -> date:
+def first_day(tiers: Tiers, on: date) -> date:
+    """The first programme's day of the window that ends on that day."""
     if tiers.rolling is None:
         return date(on.year, 1, 1)
     return add_period(on, tiers.rolling, -1) + timedelta(days=1)
@@ -120,9 +121,7 @@ def _rank(tiers: Tiers, state: TierState | None) -> int:
     for rank, level in enumerate(tiers.levels):
         if level.id == state.level:
             return rank
-    return max(
-        (rank for rank, level in enumerate(tiers.levels) if level.threshold < state.threshold), default=0
-    )
+    return max((rank for rank, level in enumerate(tiers.levels) if level.threshold < state.threshold), default=0)
 
 
 def _qualified(tiers: Tiers, amount: int) -> int:
