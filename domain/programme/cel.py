@@ -28,8 +28,10 @@ RULE_ERRORS = Counter("wallet_rule_errors_total", "Conditions that failed to eva
 _LOG: Final = structlog.get_logger(__name__)
 
 _FUNCTIONS = frozenset(
-    "size contains startsWith endsWith matches string int uint double timestamp duration type dyn has getFullYear "
-    "getMonth getDate getDayOfMonth getDayOfYear getDayOfWeek getHours getMinutes getSeconds getMilliseconds".split()
+    {"size", "contains", "startsWith", "endsWith", "matches", "has", "type", "dyn"}
+    | {"string", "int", "uint", "double", "timestamp", "duration"}
+    | {"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfYear", "getDayOfWeek"}
+    | {"getHours", "getMinutes", "getSeconds", "getMilliseconds"}
 )
 _TYPES = frozenset({"int", "uint", "double", "string", "bool", "list", "map"})
 _STRING = re.compile(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final, get_args
 from zoneinfo import available_timezones
 
@@ -241,7 +242,7 @@ def _rising(definition: Definition) -> Found:
 
 
 def _not_rising(path: str, values: list[int], suffix: str) -> Found:
-    for index, (before, after) in enumerate(zip(values, values[1:], strict=False), 1):
+    for index, (before, after) in enumerate(pairwise(values), 1):
         if after <= before:
             yield f"{path}.{index}{suffix}", "Does not rise: it must be above the one before it."
 

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from domain.programme.checks import Ids, check_definition
-from domain.programme.format import Definition as Definition
-from domain.programme.problem import DefinitionInvalid as DefinitionInvalid
-from domain.programme.problem import ProgrammeProblem as ProgrammeProblem
-from domain.programme.problem import Severity as Severity
+from domain.programme.format import Definition
+from domain.programme.problem import DefinitionInvalid, ProgrammeProblem, Severity
 from domain.programme.source import read_source
+
+__all__ = ("Checked", "Definition", "DefinitionInvalid", "ProgrammeProblem", "Severity", "check_source", "read_definition")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ _MESSAGES: Final[Mapping[str, Callable[[ErrorDetails], str]]] = {
     "string_too_short": _says("Must not be empty."),
     "string_too_long": _says("Is too long; at most {max_length} characters."),
     "string_pattern_mismatch": _says(
-        "Must be an id: small letters, digits, dots and dashes, at most 64, such as gold-2."
+        "Must be an id: small letters, digits and dashes, at most 64 characters, such as gold-2."
     ),
     "int_type": _says("Must be a whole number, without quotes."),
     "float_type": _says("Must be a number, without quotes."),

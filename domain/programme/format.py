@@ -134,7 +134,7 @@ def _clock_time(value: str) -> str:
     return value
 
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
 Texts = Annotated[dict[str, Text], TextsMark()]
 TextLists = Annotated[dict[str, list[Text]], TextsMark()]

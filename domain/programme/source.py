@@ -58,8 +58,8 @@ def read_source(source: str) -> dict[str, Data]:
 
 
 def _out_of_bounds(source: str) -> Iterator[ProgrammeProblem]:
-    depth = values = 0
-    for event in yaml.parse(source, Loader=yaml.CSafeLoader):
+    depth = 0
+    for values, event in enumerate(yaml.parse(source, Loader=yaml.CSafeLoader)):
         match event:
             case yaml.AliasEvent():
                 yield _problem("", f"{_where(event.start_mark)}: aliases (`*name`) are not taken; write the value out.")
@@ -71,7 +71,6 @@ def _out_of_bounds(source: str) -> Iterator[ProgrammeProblem]:
         if (tag := getattr(event, "tag", None)) is not None:
             yield _problem("", f"{_where(event.start_mark)}: tags (`{tag}`) are not taken; leave it out.")
             return
-        values += 1
         if depth > MAX_DEPTH or values > MAX_VALUES:
             bound = f"deeper than {MAX_DEPTH} levels" if depth > MAX_DEPTH else f"more than {MAX_VALUES} values"
             yield _problem("", f"{_where(event.start_mark)}: {bound}; make it smaller.")

@@ -109,6 +109,7 @@ def with_metric(tiers: Tiers, buckets: Buckets, *, day: date, amount: int, on: d
 
 
 def first_day(tiers: Tiers, on: date) -> date:
+    """The first programme's day of the window that ends with that day."""
     """The first programme's day of the window that ends on that day."""
     if tiers.rolling is None:
         return date(on.year, 1, 1)
