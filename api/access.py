@@ -17,16 +17,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from graphql import GraphQLError, GraphQLField, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema
+from graphql import GraphQLField, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema
 
+from api.errors import ExposedError
 from domain.partners.scopes import SCOPES
 
 UNAUTHENTICATED: Final = "UNAUTHENTICATED"
 FORBIDDEN: Final = "FORBIDDEN"
 
 
-class AccessError(GraphQLError):
-    """The caller may not do this; `extensions` hold the code and the scope that is missing, if one would do."""
+class AccessError(ExposedError):
+    """The caller may not do this; `scope` in the details is the one that is missing, if one would do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,25 +219,25 @@ def refusal(caller: Caller, coordinate: str, requirement: Requirement) -> Access
     if isinstance(caller, Anonymous):
         return AccessError(
             "This needs a valid access token. Send one as Authorization: Bearer.",
-            extensions={"code": UNAUTHENTICATED},
+            code=UNAUTHENTICATED,
         )
     scope = _scope_for(caller, requirement)
     if scope is None:
         return AccessError(
             f"{coordinate} is not open to this kind of token; it takes {_kinds(requirement)}.",
-            extensions={"code": FORBIDDEN},
+            code=FORBIDDEN,
         )
     return AccessError(
         f"{coordinate} needs the scope {scope}, which this token does not carry.",
-        extensions={"code": FORBIDDEN, "scope": scope},
+        code=FORBIDDEN,
+        details={"scope": scope},
     )
 
 
 def guard_schema(schema: GraphQLSchema) -> None:
     """Put the check in front of every resolver that the table names.
 
-    Raises AssertionError at start-up for a root field without a requirement, and for a requirement that names
-    a field of a type that the schema has while the type lacks the field, other than a field still to come.
+    Raises AssertionError at start-up for a root field without a requirement.
     """
     for name in ROOT_TYPES:
         root = schema.get_type(name)

@@ -13,9 +13,7 @@ from api.scalars import Decimal
 from domain import problems
 
 
-@strawberry.interface(
-    description="What a caller can act on. Every result union may answer with any of these."
-)
+@strawberry.interface(description="What a caller can act on. Every result union may answer with any of these.")
 class Problem:
     code: str
     message: str
@@ -40,9 +38,7 @@ class InsufficientBalance(Problem):
 
 
 @strawberry.type(
-    description=(
-        "`code`: LIMIT_REACHED. `limit` names the programme's rule; `headroom` is what it still allows now."
-    )
+    description=("`code`: LIMIT_REACHED. `limit` names the programme's rule; `headroom` is what it still allows now.")
 )
 class LimitReached(Problem):
     limit: strawberry.ID
@@ -66,26 +62,20 @@ class NotFound(Problem):
 
 
 @strawberry.type(
-    description=(
-        "`code`: WRONG_STATE, such as a hold that is captured, void or expired, or a voucher used already."
-    )
+    description=("`code`: WRONG_STATE, such as a hold that is captured, void or expired, or a voucher used already.")
 )
 class WrongState(Problem):
     state: str
 
 
 @strawberry.type(
-    description=(
-        "`code`: IDEMPOTENCY_MISMATCH. The key was used with another input; `differs` names the paths."
-    )
+    description=("`code`: IDEMPOTENCY_MISMATCH. The key was used with another input; `differs` names the paths.")
 )
 class IdempotencyMismatch(Problem):
     differs: list[str]
 
 
-@strawberry.type(
-    description="`code`: DUPLICATE_RECEIPT. The partner recorded this receipt before, under another key."
-)
+@strawberry.type(description="`code`: DUPLICATE_RECEIPT. The partner recorded this receipt before, under another key.")
 class DuplicateReceipt(Problem):
     first_entry: strawberry.ID
 
@@ -147,9 +137,7 @@ def problem_type(problem: problems.Problem) -> ProblemType:
         case problems.IdempotencyMismatch():
             return IdempotencyMismatch(code=code, message=message, differs=list(problem.differs))
         case problems.DuplicateReceipt():
-            return DuplicateReceipt(
-                code=code, message=message, first_entry=strawberry.ID(problem.first_entry)
-            )
+            return DuplicateReceipt(code=code, message=message, first_entry=strawberry.ID(problem.first_entry))
         case problems.InsufficientBalance():
             return InsufficientBalance(
                 code=code,

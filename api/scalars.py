@@ -10,15 +10,16 @@ not fit is refused before anything runs, with a message that says what was wrong
 """
 
 import re
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Final, NewType
 
 import strawberry
-from graphql import GraphQLError
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
+from api.errors import InvalidValue
 from domain.money import AmountError, exponent
+from domain.store.codec import InstantError, format_instant, parse_instant
 
 __all__ = ["JSON", "SCALARS", "Currency", "Decimal", "Duration", "IdempotencyKey", "Long"]
 
@@ -34,7 +35,6 @@ SHORTEST_KEY: Final = 8
 LONGEST_KEY: Final = 128
 _SHOWN: Final = 40
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DECIMAL = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _DURATION = re.compile(
@@ -43,57 +43,29 @@ _DURATION = re.compile(
 _KEY = re.compile(r"[\x20-\x7e]*")
 
 
-class ScalarError(GraphQLError):
-    """A value that is not of its scalar; fit to be shown to the caller."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, extensions={"code": "BAD_USER_INPUT"})
-
-
-def parse_instant(value: object) -> datetime:
-    """RFC 3339 with any offset, as aware UTC; what is finer than a millisecond is cut off.
-
-    Raises ScalarError.
-    """
-    if not isinstance(value, str) or not _INSTANT.fullmatch(value):
-        raise ScalarError(f"{_shown(value)} is no instant. Write it as 2026-11-22T08:30:00Z (RFC 3339).")
-    head, fraction, zone = _split_fraction(value.upper())
+def _parse_instant(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise InvalidValue(f"{_shown(value)} is no instant. Write it as 2026-11-22T08:30:00Z.")
     try:
-        moment = datetime.fromisoformat(f"{head}.{fraction[:3].ljust(3, '0')}{zone}").astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ScalarError(f"{_shown(value)} names an instant that does not exist.") from None
-    return moment
-
-
-def format_instant(value: datetime) -> str:
-    """An aware UTC instant as ``2026-11-22T08:30:00Z``, with milliseconds where there are any."""
-    assert value.utcoffset() is not None, "a naive instant"
-    moment = value if value.tzinfo is UTC else value.astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds")[:-6] + "Z"
-
-
-def _split_fraction(value: str) -> tuple[str, str, str]:
-    head, rest = value[:19], value[19:]
-    fraction = rest[1 : len(rest) - (1 if rest.endswith("Z") else 6)] if rest.startswith(".") else ""
-    return head, fraction, "+00:00" if rest.endswith("Z") else rest[-6:]
+        return parse_instant(value)
+    except InstantError as error:
+        raise InvalidValue(str(error)) from None
 
 
 def _parse_day(value: object) -> date:
     if not isinstance(value, str) or not _DAY.fullmatch(value):
-        raise ScalarError(f"{_shown(value)} is no date. Write it as 2026-11-22.")
+        raise InvalidValue(f"{_shown(value)} is no date. Write it as 2026-11-22.")
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise ScalarError(f"{_shown(value)} names a day that does not exist.") from None
+        raise InvalidValue(f"{_shown(value)} names a day that does not exist.") from None
 
 
 def _parse_long(value: object) -> Long:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ScalarError(
-            f"{_shown(value)} is no whole number. Send a JSON number without quotes or fraction."
-        )
+        raise InvalidValue(f"{_shown(value)} is no whole number. Send a JSON number without quotes or fraction.")
     if abs(value) > LARGEST_LONG:
-        raise ScalarError(f"{_shown(value)} is outside ±(2^53 - 1).")
+        raise InvalidValue(f"{_shown(value)} is outside ±(2^53 - 1).")
     return Long(value)
 
 
@@ -106,40 +78,40 @@ def _format_long(value: object) -> int:
 
 def _parse_decimal(value: object) -> Decimal:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ScalarError(f'{_shown(value)} is a number. Send the amount as a string, such as "12.50".')
+        raise InvalidValue(f'{_shown(value)} is a number. Send the amount as a string, such as "12.50".')
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        raise ScalarError(f'{_shown(value)} is no plain decimal. Send it as a string, such as "12.50".')
+        raise InvalidValue(f'{_shown(value)} is no plain decimal. Send it as a string, such as "12.50".')
     if len(value) > LONGEST_DECIMAL:
-        raise ScalarError(f"{_shown(value)} is longer than {LONGEST_DECIMAL} characters.")
+        raise InvalidValue(f"{_shown(value)} is longer than {LONGEST_DECIMAL} characters.")
     return Decimal(value)
 
 
 def _parse_currency(value: object) -> Currency:
     if not isinstance(value, str):
-        raise ScalarError(f"{_shown(value)} is no currency. Send an ISO 4217 code, such as EUR.")
+        raise InvalidValue(f"{_shown(value)} is no currency. Send an ISO 4217 code, such as EUR.")
     try:
         exponent(value)
     except AmountError:
-        raise ScalarError(f"{_shown(value)} is no currency. Send an ISO 4217 code, such as EUR.") from None
+        raise InvalidValue(f"{_shown(value)} is no currency. Send an ISO 4217 code, such as EUR.") from None
     return Currency(value)
 
 
 def _parse_duration(value: object) -> Duration:
     if not isinstance(value, str) or not _DURATION.fullmatch(value) or len(value) > LONGEST_DECIMAL:
-        raise ScalarError(f"{_shown(value)} is no duration. Write it as P30D or PT2H (ISO 8601).")
+        raise InvalidValue(f"{_shown(value)} is no duration. Write it as P30D or PT2H (ISO 8601).")
     return Duration(value)
 
 
 def _parse_key(value: object) -> IdempotencyKey:
     if not isinstance(value, str):
-        raise ScalarError("An idempotency key is a string of 8 to 128 printable ASCII characters.")
+        raise InvalidValue("An idempotency key is a string of 8 to 128 printable ASCII characters.")
     if not SHORTEST_KEY <= len(value) <= LONGEST_KEY:
-        raise ScalarError(
+        raise InvalidValue(
             f"An idempotency key has {SHORTEST_KEY} to {LONGEST_KEY} characters; this one has {len(value)}. "
             "Make a UUID and store it before the first try."
         )
     if not _KEY.fullmatch(value):
-        raise ScalarError("An idempotency key has printable ASCII characters only. Make a UUID.")
+        raise InvalidValue("An idempotency key has printable ASCII characters only. Make a UUID.")
     return IdempotencyKey(value)
 
 
@@ -165,7 +137,7 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
         name="DateTime",
         description="An instant, RFC 3339, always UTC (`2026-11-22T08:30:00Z`).",
         serialize=format_instant,
-        parse_value=parse_instant,
+        parse_value=_parse_instant,
     ),
     date: strawberry.scalar(
         name="Date",
@@ -181,9 +153,7 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
     ),
     Long: strawberry.scalar(
         name="Long",
-        description=(
-            "A whole number within ±(2^53 \u2212 1), as a JSON number. Points and versions outgrow Int."
-        ),
+        description=("A whole number within ±(2^53 \u2212 1), as a JSON number. Points and versions outgrow Int."),
         serialize=_format_long,
         parse_value=_parse_long,
     ),
