@@ -17,7 +17,16 @@ from domain.programme.format import Definition
 from domain.programme.problem import DefinitionInvalid, ProgrammeProblem, Severity
 from domain.programme.source import read_source
 
-__all__ = ("Checked", "Definition", "DefinitionInvalid", "ProgrammeProblem", "Severity", "check_source", "read_definition")
+__all__ = (
+    "Checked",
+    "Definition",
+    "DefinitionInvalid",
+    "ProgrammeProblem",
+    "Severity",
+    "check_source",
+    "load_definition",
+    "read_definition",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,11 @@ def read_definition(source: str) -> Definition:
     if checked.definition is None:
         raise DefinitionInvalid(checked.problems)
     return checked.definition
+
+
+def load_definition(source: str) -> Definition:
+    """The definition of a source that was published: its sense was checked then, and is not checked again."""
+    return Definition.model_validate(read_source(source))
 
 
 def check_source(source: str) -> Checked:

@@ -172,45 +172,30 @@ def earn_event(
 
 def _earn(rules: EventRules, moment: _Moment, usage: Usage) -> Earnings:
     multipliers: list[Multiplier] | None = None
-    line_facts: list[dict[str, Any]] | None = None
-    points = cashback_minor = 0
+    lines = _line_facts(moment.lines)
     rows: list[ExplanationRow] = []
     used: list[UsageChange] = []
     vouchers: list[str] = []
     bonuses: list[str] = []
     for rule in rules.awards:
-        if not _in_force(rule, moment):
+        basis_minor = _basis_minor(rule, moment, lines) if _in_force(rule, moment) else None
+        if basis_minor is None:
             continue
-        basis_minor = moment.total_minor
-        if rule.lines is not None:
-            line_facts = _line_facts(moment.lines) if line_facts is None else line_facts
-            matching = _matching(rule, moment, line_facts)
-            if not matching:
-                continue
-            basis_minor = sum(matching)
-        key, before = "", _NOTHING_USED
-        if rule.limit is not None:
-            key = period_key(rule.limit.per, moment.day)
-            before = usage.get(rule.id, {}).get(key, _NOTHING_USED)
-            if rule.limit.count is not None and before.count >= rule.limit.count:
-                continue
+        key, before = _used_before(rule, moment.day, usage)
+        if rule.limit is not None and rule.limit.count is not None and before.count >= rule.limit.count:
+            continue
         if multipliers is None:
-            multipliers = [rule for rule in rules.multipliers if _in_force(rule, moment)]
+            multipliers = [multiplier for multiplier in rules.multipliers if _in_force(multiplier, moment)]
         given = _rows(rule, moment, basis_minor=basis_minor, multipliers=multipliers, before=before)
-        rule_points = sum([row.points for row in given])
-        rule_cashback = sum([row.cashback_minor for row in given])
-        assert rule_points >= 0, rule
-        assert rule_cashback >= 0, rule
         rows += given
-        points += rule_points
-        cashback_minor += rule_cashback
-        if rule.voucher is not None:
-            vouchers.append(rule.voucher)
-        if rule.bonus is not None:
-            bonuses.append(rule.bonus)
-        if rule.limit is not None and (rule_points or rule_cashback or rule.voucher or rule.bonus):
-            amount = _limited_amount(rule.limit, points=rule_points, cashback_minor=rule_cashback)
-            used.append(UsageChange(rule=rule.id, period=key, count=1, amount=amount))
+        vouchers += [rule.voucher] if rule.voucher is not None else []
+        bonuses += [rule.bonus] if rule.bonus is not None else []
+        if rule.limit is not None:
+            used += _usage_changes(rule, rule.limit, key=key, given=given)
+    points = sum([row.points for row in rows])
+    cashback_minor = sum([row.cashback_minor for row in rows])
+    assert points >= 0, rows
+    assert cashback_minor >= 0, rows
     return Earnings(
         points=points,
         cashback_minor=cashback_minor,
@@ -219,6 +204,43 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage) -> Earnings:
         vouchers=tuple(vouchers),
         bonuses=tuple(bonuses),
     )
+
+
+def _basis_minor(rule: AwardRule, moment: _Moment, lines: Sequence[Mapping[str, Any]]) -> int | None:
+    """The money that the rule counts, in minor units; None when it counts lines and none of them matches."""
+    if rule.lines is None:
+        return moment.total_minor
+    holds, facts = rule.lines.holds, dict(moment.facts)
+    basis_minor = None
+    for line in lines:
+        facts["line"] = line
+        if holds(facts):
+            basis_minor = (basis_minor or 0) + line["amount_minor"]
+    return basis_minor
+
+
+def _used_before(rule: AwardRule, day: date, usage: Usage) -> tuple[str, Used]:
+    """The limit's period of that day, and what the rule gave in it; nothing for a rule without a limit."""
+    if rule.limit is None:
+        return "", _NOTHING_USED
+    key = period_key(rule.limit.per, day)
+    return key, usage.get(rule.id, {}).get(key, _NOTHING_USED)
+
+
+def _usage_changes(rule: AwardRule, limit: Limit, *, key: str, given: Sequence[ExplanationRow]) -> list[UsageChange]:
+    """What the award uses of the limit; none when it came to nothing in the end."""
+    points = sum([row.points for row in given])
+    cashback_minor = sum([row.cashback_minor for row in given])
+    assert points >= 0, rule
+    assert cashback_minor >= 0, rule
+    if not (points or cashback_minor or rule.voucher or rule.bonus):
+        return []
+    amount = 0
+    if limit.points is not None:
+        amount = points
+    elif limit.cashback_minor is not None:
+        amount = cashback_minor
+    return [UsageChange(rule=rule.id, period=key, count=1, amount=amount)]
 
 
 def _in_force(rule: Rule, moment: _Moment) -> bool:
@@ -243,18 +265,6 @@ def _line_facts(lines: Sequence[Line]) -> list[dict[str, Any]]:
         }
         for line in lines
     ]
-
-
-def _matching(rule: AwardRule, moment: _Moment, line_facts: list[dict[str, Any]]) -> list[int]:
-    """The amounts of the lines that the rule counts, in minor units."""
-    assert rule.lines is not None, rule
-    holds, facts = rule.lines.holds, dict(moment.facts)
-    matching: list[int] = []
-    for line in line_facts:
-        facts["line"] = line
-        if holds(facts):
-            matching.append(line["amount_minor"])
-    return matching
 
 
 def _rows(
@@ -305,10 +315,3 @@ def _taken_by_limits(rule: AwardRule, before: Used, *, points: int, cashback_min
         if rule.limit.cashback_minor is not None:
             kept_cashback = min(kept_cashback, max(0, rule.limit.cashback_minor - before.amount))
     return ExplanationRow(rule.id, "limit", kept_points - points, kept_cashback - cashback_minor)
-
-
-def _limited_amount(limit: Limit, *, points: int, cashback_minor: int) -> int:
-    """The part of the award that the limit's amount counts."""
-    if limit.points is not None:
-        return points
-    return 0 if limit.cashback_minor is None else cashback_minor

@@ -21,7 +21,7 @@ class ProgrammeProblem:
     severity: Severity
 
 
-class DefinitionInvalid(Exception):  # noqa: N818 - the contract's name for it
+class DefinitionInvalid(ValueError):  # noqa: N818 - the contract's name for it
     """A programme that may not be published; `problems` has all of them, warnings too."""
 
     def __init__(self, problems: Iterable[ProgrammeProblem]) -> None:
