@@ -32,10 +32,13 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 # Hashes of every file of every platform; no index address, so that it installs from whatever the machine uses.
+# The second one is the first without tests and embedded server, for the image.
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 lock:
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file requirements.lock
-	! grep --line-number --fixed-strings '://' requirements.lock
+	$(LOCK) --all-extras --output-file requirements.lock
+	$(LOCK) --extra build --constraint requirements.lock --output-file requirements.runtime.lock
+	! grep --line-number --fixed-strings '://' requirements.lock requirements.runtime.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* dist

@@ -227,9 +227,7 @@ def _issuers_for(*, production: bool) -> Callable[[str], tuple[str, ...]]:
 def _stripe_key_for(*, production: bool) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not re.match(r"(sk|rk)_(test|live)_", text):
-            raise _Wrong(
-                "is no Stripe secret key; it should begin with sk_live_, rk_live_, sk_test_ or rk_test_"
-            )
+            raise _Wrong("is no Stripe secret key; it should begin with sk_live_, rk_live_, sk_test_ or rk_test_")
         live = text[3:].startswith("live_")
         if production and not live:
             raise _Wrong("is a key for tests; in production it should begin with sk_live_ or rk_live_")

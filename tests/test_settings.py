@@ -102,10 +102,7 @@ def test_an_override_that_is_no_setting_is_an_error_of_the_programmer() -> None:
 def test_production_lists_all_that_is_missing_at_once() -> None:
     assert problems_of({}) == (
         "WALLET_SECRET is missing; it should be at least 32 characters at random (openssl rand -hex 32)",
-        (
-            "WALLET_PUBLIC_URL is missing; it should be the address that members use, such as "
-            "https://wallet.example.com"
-        ),
+        ("WALLET_PUBLIC_URL is missing; it should be the address that members use, such as https://wallet.example.com"),
     )
 
 

@@ -25,9 +25,7 @@ class ClockMovedBack(Exception):  # noqa: N818 -- says what was asked
     def __init__(self, now: datetime, asked_at: datetime) -> None:
         self.now = now
         self.asked_at = asked_at
-        super().__init__(
-            f"the clock stands at {now.isoformat()} and cannot go back to {asked_at.isoformat()}"
-        )
+        super().__init__(f"the clock stands at {now.isoformat()} and cannot go back to {asked_at.isoformat()}")
 
 
 class Clock(Protocol):

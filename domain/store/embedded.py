@@ -251,9 +251,7 @@ def _keep(folder: _Folder, port: int) -> None:
             _stop(mongod)
             os.close(users)
             return
-    raise _NotStarted(
-        f"The embedded server ended {RESTARTS} times by itself; {folder.mongod_log} may say why."
-    )
+    raise _NotStarted(f"The embedded server ended {RESTARTS} times by itself; {folder.mongod_log} may say why.")
 
 
 def _started_mongod(folder: _Folder, port: int) -> tuple[subprocess.Popen[bytes], int]:

@@ -65,9 +65,7 @@ class Leases:
     `want` limits how many slots it takes, whatever its share.
     """
 
-    def __init__(
-        self, store: Store, owner: str, *, want: int = SLOTS, lease_seconds: float = LEASE_SECONDS
-    ) -> None:
+    def __init__(self, store: Store, owner: str, *, want: int = SLOTS, lease_seconds: float = LEASE_SECONDS) -> None:
         assert owner, "a worker without a name"
         assert 0 <= want <= SLOTS, f"{want} of {SLOTS} slots"
         self.owner = owner
@@ -145,15 +143,9 @@ class Leases:
             documents = await self._read()
         slots = {slot: documents[slot] for slot in range(SLOTS)}
         return _Picture(
-            held={
-                slot: each["fence"]
-                for slot, each in slots.items()
-                if each["lives"] and each["owner"] == self.owner
-            },
+            held={slot: each["fence"] for slot, each in slots.items() if each["lives"] and each["owner"] == self.owner},
             free=tuple(slot for slot, each in slots.items() if not each["lives"]),
-            workers=tuple(
-                each["owner"] for key, each in documents.items() if isinstance(key, str) and each["lives"]
-            ),
+            workers=tuple(each["owner"] for key, each in documents.items() if isinstance(key, str) and each["lives"]),
         )
 
     async def _read(self) -> dict[int | str, Document]:

@@ -1,6 +1,7 @@
 """The store: prepared before traffic by any number of processes, clear about what it cannot work with."""
 
 import asyncio
+import gc
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -63,9 +64,7 @@ async def test_a_member_has_each_number_and_each_key_once_and_refusals_have_no_n
 
 
 async def test_a_partners_reference_names_one_member(store: Store) -> None:
-    await store.members.insert_many(
-        [{"_id": "a"}, {"_id": "b"}, {"_id": "c", "references": ["till:1", "web:1"]}]
-    )
+    await store.members.insert_many([{"_id": "a"}, {"_id": "b"}, {"_id": "c", "references": ["till:1", "web:1"]}])
 
     with pytest.raises(DuplicateKeyError):
         await store.members.update_one({"_id": "a"}, {"$push": {"references": "web:1"}})
@@ -122,6 +121,7 @@ def test_integers_are_written_with_64_bits_whatever_their_size() -> None:
     assert small == large
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the driver's, cancelled while connecting
 async def test_a_server_that_does_not_answer_is_named_as_that(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +129,7 @@ async def test_a_server_that_does_not_answer_is_named_as_that(
 
     with pytest.raises(StoreUnavailable, match=r"The database does not answer: .*127\.0\.0\.1:1"):
         await open_store(replace(settings, mongodb_url="mongodb://127.0.0.1:1/?directConnection=true"))
+    gc.collect()
 
 
 async def test_an_opened_store_is_prepared_and_answers(settings: Settings) -> None:

@@ -47,9 +47,7 @@ def start_user(folder: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
-        user = subprocess.Popen(
-            [sys.executable, "-c", USER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+        user = subprocess.Popen([sys.executable, "-c", USER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         started.append(user)
         return user
 
@@ -194,9 +192,7 @@ def test_the_server_goes_with_its_keeper_and_the_next_user_gets_another(folder: 
             assert read(other.url) == [1]
 
 
-def test_a_missing_mongod_is_said_with_what_to_do_instead(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_mongod_is_said_with_what_to_do_instead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
 
@@ -209,9 +205,7 @@ def test_a_missing_mongod_is_said_with_what_to_do_instead(
     assert not folder.exists()
 
 
-def test_the_mongod_of_the_wheel_is_given_its_run_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mongod_of_the_wheel_is_given_its_run_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mongod = tmp_path / "fiftyone" / "db" / "bin" / "mongod"
     mongod.parent.mkdir(parents=True)
     mongod.touch(0o644)
@@ -250,9 +244,7 @@ def test_waiting_for_a_server_has_an_end(folder: Path) -> None:
     folder.mkdir(parents=True)
     held = embedded._lock(folder / "start.lock", fcntl.LOCK_EX, deadline=0)
     try:
-        with pytest.raises(
-            EmbeddedUnavailable, match=r"start\.lock was held by another process for too long"
-        ):
+        with pytest.raises(EmbeddedUnavailable, match=r"start\.lock was held by another process for too long"):
             open_embedded(folder, timeout_seconds=0.2)
     finally:
         os.close(held)
