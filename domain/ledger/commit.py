@@ -24,10 +24,10 @@ from pymongo.write_concern import WriteConcern
 
 from domain.ledger.command import Command, Fingerprint, claim_of_key, differing_paths
 from domain.ledger.draft import Situation
-from domain.ledger.due import settle_next
+from domain.ledger.due import due_entries
 from domain.ledger.entry import Entry, Refusal, entry_document, refusal_document
 from domain.ledger.journal import Journal
-from domain.ledger.wallet import Wallet, apply, fold, next_due_at, wallet_document, wallet_from
+from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_from
 from domain.problems import DuplicateReceipt, IdempotencyMismatch, Problem
 from domain.programme.programme import Programme
 from domain.programme.published import Programmes
@@ -37,7 +37,6 @@ from domain.store.connection import Store
 DEADLINE_SECONDS = 10.0
 MAX_BATCH = 256
 MAX_WAITING = 10_000
-MAX_DUES = 1_000
 RETRY_SECONDS = 0.02
 CLAIM_ABANDONED = timedelta(seconds=60)
 """A claim without a decision is abandoned after this; well past the deadline and the driver's time-outs."""
@@ -122,6 +121,16 @@ class Ledger:
         outcome = await self._enqueue(command.member, command)
         assert outcome is not None
         return outcome
+
+    async def preview(self, command: Command) -> Entry | Problem:
+        """What committing the command now would decide, without keeping anything (SEMANTICS §3.8)."""
+        programme, now = self._programmes.current, self._clock.now()
+        if command.check is not None and (problem := command.check(programme, now)) is not None:
+            return problem
+        wallet = await self.journal.wallet(command.member)
+        wallet = fold(wallet, due_entries(wallet, programme, now=now))
+        evidence = None if command.load is None else await command.load(self.journal, wallet)
+        return command.decide(_situation(command, wallet, programme, now=now, evidence=evidence))
 
     async def settle(self, members: Iterable[str]) -> int:
         """Post what has fallen due on the members' wallets; how many wallets were settled. Idempotent."""
@@ -298,15 +307,16 @@ class _Batch:
 
     async def _claim(self, attempts: list[_Attempt]) -> set[_Attempt]:
         """Claims what the commands must own; the attempts that must wait for another claim's owner."""
-        wanted = {claim: attempt for attempt in attempts if attempt.command for claim in attempt.command.claims}
+        wanted: dict[str, _Attempt] = {}
+        blocked: set[_Attempt] = set()
+        for attempt in attempts:
+            for claim in _claims(attempt):
+                if wanted.setdefault(claim, attempt) is not attempt:
+                    blocked.add(attempt)
         documents = [
             {"_id": claim, "member": attempt.member, "key": _key(attempt), "at": _real_now()}
             for claim, attempt in wanted.items()
         ]
-        contested = {
-            claim: attempt for attempt in attempts for claim in _claims(attempt) if wanted[claim] is not attempt
-        }
-        blocked = set(contested.values())
         taken: list[str] = []
         if documents:
             try:
@@ -384,11 +394,8 @@ class _Batch:
 
     def _settled(self, wallet: Wallet) -> _Chain:
         chain = _Chain(wallets=[wallet])
-        for _ in range(MAX_DUES):
-            due = next_due_at(chain.wallet)
-            if due is None or due > self.now:
-                break
-            chain.push(settle_next(chain.wallet, due, self.programme, now=self.now), None)
+        for entry in due_entries(wallet, self.programme, now=self.now):
+            chain.push(entry, None)
         return chain
 
     async def _load(self, attempt: _Attempt, wallets: Mapping[str, Wallet]) -> None:
@@ -403,17 +410,7 @@ class _Batch:
             )
         else:
             decided = command.decide(
-                Situation(
-                    wallet=chain.wallet,
-                    programme=self.programme,
-                    now=self.now,
-                    actor=command.actor,
-                    key=command.stored_key,
-                    operation=command.operation,
-                    fingerprint=command.fingerprint.digest,
-                    leaves=command.fingerprint.leaves,
-                    evidence=attempt.evidence,
-                )
+                _situation(command, chain.wallet, self.programme, now=self.now, evidence=attempt.evidence)
             )
         if isinstance(decided, Entry):
             chain.push(decided, attempt)
@@ -550,6 +547,20 @@ class _Batch:
     def _retry(self, attempt: _Attempt) -> None:
         attempt.seek = True
         self.again.append(attempt)
+
+
+def _situation(command: Command, wallet: Wallet, programme: Programme, *, now: datetime, evidence: Any) -> Situation:
+    return Situation(
+        wallet=wallet,
+        programme=programme,
+        now=now,
+        actor=command.actor,
+        key=command.stored_key,
+        operation=command.operation,
+        fingerprint=command.fingerprint.digest,
+        leaves=command.fingerprint.leaves,
+        evidence=evidence,
+    )
 
 
 def _key(attempt: _Attempt) -> str:

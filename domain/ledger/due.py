@@ -9,13 +9,28 @@ from datetime import datetime
 
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind
-from domain.ledger.wallet import Wallet, due_of
+from domain.ledger.wallet import Wallet, apply, due_of, next_due_at
 from domain.programme.programme import Programme
 from domain.programme.tiers import review
 from domain.store.codec import format_instant
 
 SYSTEM = "system"
 EXPIRED = "programme/expired"
+
+MAX_DUES = 1_000
+"""No wallet has more falling due in one go; what is left goes with the next."""
+
+
+def due_entries(wallet: Wallet, programme: Programme, *, now: datetime) -> list[Entry]:
+    """The entries for all that has fallen due by `now`, in order, at most :data:`MAX_DUES` of them."""
+    entries: list[Entry] = []
+    while len(entries) < MAX_DUES:
+        due_at = next_due_at(wallet)
+        if due_at is None or due_at > now:
+            break
+        entries.append(settle_next(wallet, due_at, programme, now=now))
+        wallet = apply(wallet, entries[-1])
+    return entries
 
 
 def settle_next(wallet: Wallet, due_at: datetime, programme: Programme, *, now: datetime) -> Entry:
