@@ -6,31 +6,28 @@ instant. `Services` is built once per process by whoever starts it and is the sa
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import strawberry
 
 from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
-
-if TYPE_CHECKING:
-    from api.tokens import Tokens
-    from domain.ledger.commit import Ledger
-    from domain.programme.published import Programmes
-    from domain.settings import Settings
-    from domain.store.clock import Clock
-    from domain.store.connection import Store
+from api.tokens import Tokens
+from domain.ledger.commit import Ledger
+from domain.programme.published import Programmes
+from domain.settings import Settings
+from domain.store.clock import Clock
+from domain.store.connection import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What one process holds open, from its start to its end."""
 
-    settings: "Settings"
-    store: "Store"
-    clock: "Clock"
-    tokens: "Tokens"
-    programmes: "Programmes"
-    ledger: "Ledger"
+    settings: Settings
+    store: Store
+    clock: Clock
+    tokens: Tokens
+    programmes: Programmes
+    ledger: Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,9 @@ from typing import Any, Final
 import structlog
 from graphql import GraphQLError
 
+from domain.ledger.commit import Unavailable as LedgerUnavailable
+from domain.store.outage import is_outage
+
 BAD_USER_INPUT: Final = "BAD_USER_INPUT"
 INTERNAL: Final = "INTERNAL"
 UNAVAILABLE: Final = "UNAVAILABLE"
@@ -63,6 +66,9 @@ def formatted(error: GraphQLError, *, code: str, request_id: str) -> dict[str, A
 def formatted_field_error(error: GraphQLError, *, request_id: str) -> dict[str, Any]:
     """An error of the execution, as the response holds it: shown if it may be, else masked and logged."""
     original = error if isinstance(error, ExposedError) else error.original_error
+    if original is not None and not isinstance(original, ExposedError) and _passes(original):
+        log_unexpected(original, request_id=request_id, field=_dotted(error.path))
+        original = Unavailable()
     if isinstance(original, ExposedError):
         return _response_form(error, error.message, {**(original.extensions or {}), "requestId": request_id})
     if _of_argument(error):
@@ -71,9 +77,12 @@ def formatted_field_error(error: GraphQLError, *, request_id: str) -> dict[str, 
     return _response_form(error, MASKED_MESSAGE, {"code": INTERNAL, "requestId": request_id})
 
 
-def masked(error: BaseException, *, request_id: str) -> dict[str, Any]:
-    """A failure outside of any field; logs it."""
+def failure(error: BaseException, *, request_id: str) -> dict[str, Any]:
+    """A failure outside of any field, as the response holds it; logs it."""
     log_unexpected(error, request_id=request_id, field=None)
+    if _passes(error):
+        away = Unavailable()
+        return _response_form(away, away.message, {**(away.extensions or {}), "requestId": request_id})
     return {"message": MASKED_MESSAGE, "extensions": {"code": INTERNAL, "requestId": request_id}}
 
 
@@ -89,6 +98,10 @@ def log_unexpected(error: BaseException, *, request_id: str, field: str | None) 
         kinds=[f"{type(each).__module__}.{type(each).__qualname__}" for each in chain],
         traceback="".join(line for each in reversed(chain) for line in traceback.format_tb(each.__traceback__)),
     )
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, LedgerUnavailable) or is_outage(error)
 
 
 def _of_argument(error: GraphQLError) -> bool:

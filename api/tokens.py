@@ -1,74 +1,41 @@
 """Access tokens: JWTs by RFC 9068, signed with ES256, verified without a look-up.
 
-Signing keys are documents, their private halves encrypted under a key derived from the operator's secret.
-Each key signs until its successor does; a successor is published an hour before it signs, and a key is kept
-until the last token that it signed has expired. All of it goes by the domain's clock, which a sandbox may
-move by years: `now` is given by the caller, and a token holds or not at that instant.
+All times go by the domain's clock, which a sandbox may move by years: `now` is given by the caller, and a token
+holds or not at that instant. The keys are those of domain.partners.signing_key.
 
 Whatever is wrong with a token, `caller_of` answers the same `Anonymous(token_refused=True)`.
 """
 
 import asyncio
-import json
-import os
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any, Final
 
 import jwt
-from bson.binary import Binary
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
-    generate_private_key,
-)
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
-from jwt.utils import base64url_encode
-from pymongo.errors import DuplicateKeyError
 
 from api.access import Anonymous, Caller, MemberCaller, PartnerCaller, StaffCaller
-from domain.derived_key import derive_key
 from domain.partners.scopes import STAFF_SCOPES, unknown_scopes
+from domain.partners.signing_key import TOKEN_LIFE, Keyring, SigningKey, load_keyring, public_jwk
 from domain.partners.standing import Standing
 from domain.settings import Settings
-from domain.store.codec import to_bson
 from domain.store.connection import Store
 
 ALGORITHM: Final = "ES256"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 -- RFC 9068 §2.1
-TOKEN_SECONDS: Final = 600
+TOKEN_SECONDS: Final = int(TOKEN_LIFE.total_seconds())
 SKEW_SECONDS: Final = 5
-SIGNS_FOR: Final = timedelta(days=30)
-PUBLISHED_BEFORE: Final = timedelta(hours=1)
 RELOAD_AFTER: Final = timedelta(minutes=5)
 RELOAD_PAUSE_SECONDS: Final = 5.0
 MAX_TOKEN_LENGTH: Final = 4_096
 KEPT_TOKENS: Final = 10_000
 APP_CLIENT: Final = "member-app"
 STAFF_CLIENT: Final = "staff"
-_PURPOSE: Final = "signing-keys"
-_NONCE_BYTES: Final = 12
-_OUTLIVES: Final = timedelta(seconds=TOKEN_SECONDS + SKEW_SECONDS)
 _REQUIRED: Final = ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "kind"]
-
-
-class KeysLocked(Exception):  # noqa: N818 -- says what is the case
-    """The stored signing keys cannot be opened: they were made under another WALLET_SECRET."""
 
 
 class ScopeUnknown(ValueError):  # noqa: N818 -- says what is the case
@@ -89,48 +56,13 @@ class AccessToken:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SigningKey:
-    """A key, and the instant from which it signs. `generation` counts from 1; `kid` is as RFC 7638 says."""
-
-    generation: int
-    kid: str
-    private: EllipticCurvePrivateKey
-    public: EllipticCurvePublicKey
-    signs_from: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keyring:
-    """The keys that there are, oldest first, as of `read_at`."""
-
-    keys: tuple[SigningKey, ...]
-    read_at: datetime
-
-    def signing(self, now: datetime) -> SigningKey:
-        """The newest key whose time has come; the oldest if there is none, as after a clock was set back."""
-        due = [key for key in self.keys if key.signs_from <= now]
-        return due[-1] if due else self.keys[0]
-
-    def accepted(self, now: datetime) -> tuple[SigningKey, ...]:
-        """The keys whose tokens may hold at `now`: all but those whose successor signs for long enough."""
-        return tuple(
-            key
-            for key, successor in zip(self.keys, [*self.keys[1:], None], strict=True)
-            if successor is None or now < successor.signs_from + _OUTLIVES
-        )
-
-    def wants_successor(self, now: datetime) -> bool:
-        return now >= self.keys[-1].signs_from + SIGNS_FOR - PUBLISHED_BEFORE
-
-
 class Tokens:
     """Issues and verifies access tokens. One for each process; `open_tokens` makes it."""
 
     def __init__(self, store: Store, settings: Settings, keyring: Keyring) -> None:
         self._store = store
         self._issuer = settings.public_url
-        self._cipher = _cipher(settings)
+        self._operator_secret = settings.secret
         self._keyring = keyring
         self._reloading = asyncio.Lock()
         self._reloaded_at = time.monotonic()
@@ -179,7 +111,7 @@ class Tokens:
         keyring = await self._current(now)
         return {
             "keys": [
-                {**_public_jwk(key.public), "kid": key.kid, "use": "sig", "alg": ALGORITHM}
+                {**public_jwk(key.public), "kid": key.kid, "use": "sig", "alg": ALGORITHM}
                 for key in keyring.accepted(now)
             ]
         }
@@ -262,7 +194,7 @@ class Tokens:
         seen = self._keyring
         async with self._reloading:
             if self._keyring is seen:
-                self._keyring = await _load(self._store, self._cipher, now)
+                self._keyring = await load_keyring(self._store, self._operator_secret, now)
                 self._reloaded_at = time.monotonic()
 
 
@@ -271,7 +203,7 @@ async def open_tokens(store: Store, settings: Settings, now: datetime) -> Tokens
 
     Raises KeysLocked when the keys were made under another secret.
     """
-    return Tokens(store, settings, await _load(store, _cipher(settings), now))
+    return Tokens(store, settings, await load_keyring(store, settings.secret, now))
 
 
 def _caller(claims: Mapping[str, Any]) -> Caller | None:
@@ -291,89 +223,3 @@ def _caller(claims: Mapping[str, Any]) -> Caller | None:
 
 def _find(keyring: Keyring, kid: object, now: datetime) -> SigningKey | None:
     return next((key for key in keyring.accepted(now) if key.kid == kid), None)
-
-
-async def _load(store: Store, cipher: AESGCM, now: datetime) -> Keyring:
-    """Read all keys; make the one that is due; forget those that no token needs.
-
-    Two processes that make the same generation find the same `_id`, and the second takes the key of the
-    first.
-    """
-    keyring = await _read(store, cipher, now)
-    if not keyring.keys or keyring.wants_successor(now):
-        last = keyring.keys[-1] if keyring.keys else None
-        key = _make_key(
-            generation=1 if last is None else last.generation + 1,
-            signs_from=now if last is None else max(last.signs_from + SIGNS_FOR, now + PUBLISHED_BEFORE),
-        )
-        with suppress(DuplicateKeyError):
-            await store.signing_keys.insert_one(_key_document(key, cipher, made_at=now))
-        keyring = await _read(store, cipher, now)
-    needed = keyring.accepted(now)
-    gone = [key.generation for key in keyring.keys if key not in needed]
-    if gone:
-        await store.signing_keys.delete_many({"_id": {"$in": gone}})
-    return Keyring(keys=needed, read_at=now)
-
-
-async def _read(store: Store, cipher: AESGCM, now: datetime) -> Keyring:
-    documents = await store.signing_keys.find({}).sort("_id", 1).to_list()
-    return Keyring(keys=tuple(_key_from(document, cipher) for document in documents), read_at=now)
-
-
-def _make_key(*, generation: int, signs_from: datetime) -> SigningKey:
-    private = generate_private_key(SECP256R1())
-    public = private.public_key()
-    return SigningKey(
-        generation=generation, kid=_thumbprint(public), private=private, public=public, signs_from=signs_from
-    )
-
-
-def _key_document(key: SigningKey, cipher: AESGCM, *, made_at: datetime) -> dict[str, Any]:
-    nonce = os.urandom(_NONCE_BYTES)
-    der = key.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    document: dict[str, Any] = to_bson(
-        {
-            "_id": key.generation,
-            "kid": key.kid,
-            "private": Binary(nonce + cipher.encrypt(nonce, der, key.kid.encode())),
-            "signs_from": key.signs_from,
-            "made_at": made_at,
-        }
-    )
-    return document
-
-
-def _key_from(document: Mapping[str, Any], cipher: AESGCM) -> SigningKey:
-    sealed, kid = bytes(document["private"]), document["kid"]
-    try:
-        der = cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], kid.encode())
-    except InvalidTag:
-        raise KeysLocked(
-            "The signing keys in the database were made under another WALLET_SECRET. "
-            "Set that one again, or drop the collection signing_keys, which ends all sessions."
-        ) from None
-    private = load_der_private_key(der, password=None)
-    assert isinstance(private, EllipticCurvePrivateKey), type(private)
-    return SigningKey(
-        generation=document["_id"],
-        kid=kid,
-        private=private,
-        public=private.public_key(),
-        signs_from=document["signs_from"],
-    )
-
-
-def _cipher(settings: Settings) -> AESGCM:
-    return AESGCM(derive_key(settings.secret, _PURPOSE))
-
-
-def _public_jwk(public: EllipticCurvePublicKey) -> dict[str, str]:
-    numbers = public.public_numbers()
-    x, y = (base64url_encode(each.to_bytes(32, "big")).decode() for each in (numbers.x, numbers.y))
-    return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
-
-
-def _thumbprint(public: EllipticCurvePublicKey) -> str:
-    canonical = json.dumps(_public_jwk(public), sort_keys=True, separators=(",", ":"))
-    return base64url_encode(sha256(canonical.encode()).digest()).decode()
