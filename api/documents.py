@@ -21,6 +21,7 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
+    GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
@@ -38,6 +39,7 @@ from graphql import (
 from graphql.utilities.validate_input_value import validate_input_value
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from api import access
@@ -112,6 +114,7 @@ class Documents:
         self._open_to_all = open_to_all
         self._kept: OrderedDict[str, Document] = OrderedDict()
         _read_plainly(self._schema)
+        _choose_natively(self._schema)
         access.guard_schema(self._schema)
 
     def prepare(self, text: str) -> Document:
@@ -281,6 +284,16 @@ def _read_plainly(schema: GraphQLSchema) -> None:
             definition = field.extensions.get("strawberry-definition")
             if isinstance(definition, StrawberryField) and definition.is_basic_field:
                 field.resolve = _reader(definition.python_name)
+
+
+def _choose_natively(schema: GraphQLSchema) -> None:
+    """Let graphql-core judge inputs that are @oneOf: it tells the path, where strawberry's way only raises."""
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLInputObjectType):
+            definition = kind.extensions.get("strawberry-definition")
+            if isinstance(definition, StrawberryObjectDefinition) and definition.is_one_of:
+                kind.is_one_of = True
+                kind.out_type = GraphQLInputObjectType.out_type  # type: ignore[method-assign]
 
 
 def _reader(name: str) -> Any:

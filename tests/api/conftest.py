@@ -1,0 +1,217 @@
+"""A small application over real services: the edge without the nouns."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import httpx
+import pytest
+import strawberry
+from starlette.applications import Starlette
+from strawberry.schema.config import StrawberryConfig
+
+from api.app import build_app
+from api.context import Info, Services, require_partner
+from api.errors import Unavailable
+from api.pages import window
+from api.problems import InvalidInput, NotFound, problem_type
+from api.scalars import JSON, SCALARS, Currency, Decimal, IdempotencyKey, Long
+from api.tokens import open_tokens
+from domain.ledger.commit import Ledger
+from domain.problems import NotFound as NotFoundProblem
+from domain.programme.published import Programmes, ensure_first
+from domain.settings import Settings
+from domain.store.clock import SandboxClock
+from domain.store.connection import Store
+
+PROGRAMME = Path(__file__).parents[2] / "programme.yaml"
+START = datetime(2026, 7, 6, 8, 30, tzinfo=UTC)
+
+
+@strawberry.input
+class MoneyInput:
+    amount: Decimal
+    currency: Currency
+
+
+@strawberry.input(one_of=True)
+class MemberLookup:
+    id: strawberry.ID | None = strawberry.UNSET
+    code: str | None = strawberry.UNSET
+
+
+@strawberry.input
+class PurchaseInput:
+    member: MemberLookup
+    receipt: str
+    total: MoneyInput
+    occurred_at: datetime | None = strawberry.UNSET
+    quantity: Long | None = strawberry.UNSET
+    attributes: JSON | None = strawberry.UNSET
+    idempotency_key: IdempotencyKey
+
+
+@strawberry.type
+class Money:
+    amount: Decimal
+    currency: Currency
+
+
+@strawberry.type
+class Wallet:
+    version: Long
+    balance: Money
+
+
+@strawberry.type
+class Member:
+    id: strawberry.ID
+    joined_at: datetime
+    wallet: Wallet
+    segments: list[strawberry.ID]
+
+
+@strawberry.type
+class PurchaseRecorded:
+    member: Member
+    replayed: bool
+
+
+RecordPurchaseResult = Annotated[PurchaseRecorded | NotFound | InvalidInput, strawberry.union("RecordPurchaseResult")]
+
+
+@strawberry.type
+class Programme:
+    name: str
+    locale: str | None
+    again: Optional["Programme"] = None
+
+
+@dataclass
+class Done:
+    """What resolvers did, so that a test can say that nothing was."""
+
+    recorded: list[str]
+
+
+DONE = Done(recorded=[])
+
+
+def a_member(now: datetime) -> Member:
+    money = Money(amount=Decimal("12.50"), currency=Currency("EUR"))
+    return Member(id=strawberry.ID("m1"), joined_at=now, wallet=Wallet(version=Long(7), balance=money), segments=[])
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    async def me(self, info: Info) -> Member:
+        return a_member(info.context.now)
+
+    @strawberry.field
+    def programme(self, info: Info) -> Programme:
+        return Programme(name="Café", locale=info.context.locale)
+
+    @strawberry.field
+    async def member(self, info: Info, by: MemberLookup) -> Member | None:
+        del by
+        return a_member(info.context.now)
+
+    @strawberry.field
+    def places(self, first: int = 19, after: str | None = None) -> int:
+        return window("places", first, after).first
+
+    @strawberry.field
+    def voucher(self, code: str) -> str:
+        if code == "away":
+            raise Unavailable
+        raise KeyError(code)
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation
+    async def record_purchase(self, info: Info, input: PurchaseInput) -> RecordPurchaseResult:  # noqa: A002
+        require_partner(info)
+        DONE.recorded.append(input.receipt)
+        if input.member.code == "unknown":
+            return problem_type(NotFoundProblem(message="No such member.", what="member"))  # type: ignore[return-value]
+        return PurchaseRecorded(member=a_member(info.context.now), replayed=False)
+
+    @strawberry.mutation
+    async def adjust_balance(self) -> bool:
+        DONE.recorded.append("adjusted")
+        return True
+
+
+def a_schema() -> strawberry.Schema:
+    return strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """The application, its services, and a client that speaks HTTP to it."""
+
+    app: Starlette
+    services: Services
+    client: httpx.AsyncClient
+    clock: SandboxClock
+
+    async def ask(
+        self,
+        query: str,
+        variables: dict[str, Any] | None = None,
+        *,
+        token: str | None = None,
+        accept: str = "application/json",
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return await self.client.post(
+            "/graphql",
+            json={"query": query, "variables": variables},
+            headers={"Accept": accept, **authorization, **(headers or {})},
+        )
+
+    async def partner_token(self, *scopes: str) -> str:
+        """A token of a partner that exists."""
+        await self.services.store.partners.update_one({"_id": "pa_till"}, {"$set": {"disabled": False}}, upsert=True)
+        issued = await self.services.tokens.issue_partner_token("pa_till", scopes, self.services.clock.now())
+        return issued.text
+
+    async def member_token(self) -> str:
+        return (await self.services.tokens.issue_member_token("m1", self.services.clock.now())).text
+
+    async def pass_time(self, length: timedelta) -> None:
+        await self.clock.move_to(self.clock.now() + length)
+
+
+@pytest.fixture
+async def edge(store: Store, settings: Settings) -> AsyncIterator[Edge]:
+    """The application in a sandbox whose clock stands at START and may be moved."""
+    clock = SandboxClock(store)
+    await clock.start_at(START)
+    await ensure_first(store, PROGRAMME.read_text(encoding="utf-8"), now=clock.now())
+    programmes = await Programmes.open(store)
+    ledger = Ledger(store, clock, programmes)
+    services = Services(
+        settings=settings,
+        store=store,
+        clock=clock,
+        tokens=await open_tokens(store, settings, clock.now()),
+        programmes=programmes,
+        ledger=ledger,
+    )
+    app = build_app(services, a_schema())
+    DONE.recorded.clear()
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
+        yield Edge(app=app, services=services, client=client, clock=clock)
+    await ledger.close()
+
+
+def codes(response: httpx.Response) -> list[str]:
+    """The codes of a response's errors."""
+    return [error["extensions"]["code"] for error in response.json()["errors"]]
