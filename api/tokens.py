@@ -164,10 +164,7 @@ class Tokens:
             )
         except jwt.PyJWTError:
             return None
-        times = (claims["iat"], claims["exp"])
-        if any(not isinstance(each, int) or isinstance(each, bool) for each in times):
-            return None
-        return claims if 0 < claims["exp"] - claims["iat"] <= TOKEN_SECONDS and "nbf" not in claims else None
+        return claims if _well_formed(claims) else None
 
     async def _key_of(self, token: str, now: datetime) -> SigningKey | None:
         try:
@@ -206,9 +203,21 @@ async def open_tokens(store: Store, settings: Settings, now: datetime) -> Tokens
     return Tokens(store, settings, await load_keyring(store, settings.secret, now))
 
 
+def _well_formed(claims: Mapping[str, Any]) -> bool:
+    """Whether the claims are of the types, and the life of the length, that tokens of ours have."""
+    issued_at, expires_at = claims["iat"], claims["exp"]
+    return (
+        type(issued_at) is int
+        and type(expires_at) is int
+        and 0 < expires_at - issued_at <= TOKEN_SECONDS
+        and all(isinstance(claims[name], str) and claims[name] for name in ("sub", "client_id", "kind"))
+        and isinstance(claims.get("scope", ""), str)
+    )
+
+
 def _caller(claims: Mapping[str, Any]) -> Caller | None:
     subject, client_id = claims["sub"], claims["client_id"]
-    scopes = frozenset(str(claims.get("scope", "")).split())
+    scopes = frozenset(claims.get("scope", "").split())
     match claims["kind"]:
         case TokenKind.MEMBER:
             return MemberCaller(member_id=subject, session=claims.get("sid"))
