@@ -20,8 +20,9 @@ from domain.ledger.expiry import (
     place,
     start_of_day,
 )
+from domain.ledger.hold import HeldPart, Hold
 from domain.ledger.lot import Allocation, Lot, LotKey, add, is_spendable, spending_order, take
-from domain.ledger.posting import AVAILABLE, OWED, PENDING, POINTS, Posting, pocket_of
+from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, pocket_of
 from domain.ledger.wallet import Wallet, apply, balances
 from domain.programme.earning import ExplanationRow
 from domain.programme.programme import Programme
@@ -119,6 +120,27 @@ class Draft:
                 self.credit(asset, back, source=source, key=self._restored(allocation.key))
                 amount -= back
         assert amount == 0, (asset, amount)
+
+    def hold(self, asset: str, amount: int) -> HeldPart:
+        """Set `amount` aside in spending order; it must be available."""
+        return HeldPart(asset=asset, taken=self.spend(asset, amount, destination=HELD))
+
+    def end_hold(self, hold: Hold, captured: int, *, destination: str) -> None:
+        """Pay `captured` of the hold to `destination`, first parts first; the rest goes back to its lots.
+
+        A lot whose time has passed meanwhile gets its part back all the same, and expires at once (§2.7).
+        """
+        assert 0 <= captured <= hold.amount, (hold.id, captured)
+        for part in hold.parts:
+            paid = min(captured, part.amount)
+            captured -= paid
+            if paid:
+                self._post(Posting(source=HELD, destination=destination, asset=part.asset, amount=paid))
+            for allocation in part.taken:
+                kept = min(paid, allocation.amount)
+                paid -= kept
+                if allocation.amount > kept:
+                    self.credit(part.asset, allocation.amount - kept, source=HELD, key=allocation.key)
 
     def take(self, lot: Lot, amount: int, *, destination: str) -> Allocation:
         """Take `amount` from one lot of the draft."""

@@ -7,8 +7,13 @@ sequence, so any number of workers, and any command that finds the wallet unsett
 from dataclasses import replace
 from datetime import datetime
 
+from domain.ledger.bonus import Bonus
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind
+from domain.ledger.hold import Hold
+from domain.ledger.lot import Lot
+from domain.ledger.posting import POINTS
+from domain.ledger.voucher import Voucher, VoucherEnd, VoucherStatus
 from domain.ledger.wallet import Wallet, apply, due_of, next_due_at
 from domain.programme.programme import Programme
 from domain.programme.tiers import review
@@ -16,6 +21,7 @@ from domain.store.codec import format_instant
 
 SYSTEM = "system"
 EXPIRED = "programme/expired"
+REDEEMED = "programme/redeemed"
 
 MAX_DUES = 1_000
 """No wallet has more falling due in one go; what is left goes with the next."""
@@ -34,20 +40,53 @@ def due_entries(wallet: Wallet, programme: Programme, *, now: datetime) -> list[
 
 
 def settle_next(wallet: Wallet, due_at: datetime, programme: Programme, *, now: datetime) -> Entry:
-    """The entry for what falls due at that instant: expiries, then maturities, then the review; one of them."""
+    """The entry for the first that falls due at that instant: a hold, expiries, maturities, the tier's review."""
+    for hold in wallet.holds.values():
+        if hold.expires_at == due_at:
+            return _void(wallet, hold, programme, now)
     due = [lot for lot in wallet.lots if due_of(lot, wallet.idle_until) == due_at]
     expiring = [lot for lot in due if lot.key.pending_until is None]
-    if expiring:
-        draft = _draft(wallet, EntryKind.EXPIRE, due_at, programme, now)
-        for lot in expiring:
-            draft.take(lot, lot.remaining, destination=EXPIRED)
-    elif due:
+    vouchers = [voucher for voucher in wallet.vouchers.values() if voucher.expires_at == due_at]
+    bonuses = [bonus for bonus in wallet.bonuses.values() if bonus.expires_at == due_at]
+    if expiring or vouchers or bonuses:
+        return _expire(wallet, due_at, programme, now, lots=expiring, vouchers=vouchers, bonuses=bonuses)
+    if due:
         draft = _draft(wallet, EntryKind.MATURE, due_at, programme, now)
         for lot in due:
             draft.mature(lot)
-    else:
-        return _review(wallet, due_at, programme, now)
-    return draft.entry()
+        return draft.entry()
+    return _review(wallet, due_at, programme, now)
+
+
+def _void(wallet: Wallet, hold: Hold, programme: Programme, now: datetime) -> Entry:
+    draft = _draft(wallet, EntryKind.VOID, hold.expires_at, programme, now)
+    draft.end_hold(hold, 0, destination=EXPIRED)
+    return draft.entry(changes=Changes(ended_hold=hold.id), reverses=hold.id)
+
+
+def _expire(
+    wallet: Wallet,
+    due_at: datetime,
+    programme: Programme,
+    now: datetime,
+    *,
+    lots: list[Lot],
+    vouchers: list[Voucher],
+    bonuses: list[Bonus],
+) -> Entry:
+    draft = _draft(wallet, EntryKind.EXPIRE, due_at, programme, now)
+    for lot in lots:
+        draft.take(lot, lot.remaining, destination=EXPIRED)
+    for voucher in vouchers:
+        if voucher.returns_points and voucher.paid:
+            amount = sum(allocation.amount for allocation in voucher.paid)
+            draft.restore(POINTS, voucher.paid, amount, before=0, source=REDEEMED)
+    return draft.entry(
+        changes=Changes(
+            ended_vouchers=tuple(VoucherEnd(id=voucher.id, status=VoucherStatus.EXPIRED) for voucher in vouchers),
+            ended_bonuses=tuple(bonus.id for bonus in bonuses),
+        )
+    )
 
 
 def _review(wallet: Wallet, due_at: datetime, programme: Programme, now: datetime) -> Entry:

@@ -7,7 +7,7 @@ without breaking the chain (SEMANTICS §9.5).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -15,7 +15,17 @@ from typing import Any
 
 import orjson
 
+from domain.ledger.bonus import Bonus, bonus_document, bonus_from
+from domain.ledger.hold import Hold, hold_document, hold_from
 from domain.ledger.posting import AVAILABLE, POINTS, Posting, is_members, posting_document, posting_from
+from domain.ledger.voucher import (
+    Voucher,
+    VoucherEnd,
+    voucher_document,
+    voucher_end_document,
+    voucher_end_from,
+    voucher_from,
+)
 from domain.problems import Problem, problem_document, problem_from
 from domain.programme.earning import ExplanationRow, UsageChange
 from domain.programme.tiers import TierState
@@ -61,7 +71,7 @@ class Changes:
 
     `idle_until` gives, per asset under the inactivity policy, its new expiry. `metric` adds to the tier
     metric's day buckets. `usage_from` and `metric_from` drop what belongs to earlier programme's days, which
-    nothing can need any more.
+    nothing can need any more. `vouchers`, `bonuses` and `hold` are new; the ended ones are named by id.
     """
 
     joined_at: datetime | None = None
@@ -76,6 +86,12 @@ class Changes:
     tier: TierState | None = None
     usage_from: str | None = None
     metric_from: str | None = None
+    vouchers: tuple[Voucher, ...] = ()
+    ended_vouchers: tuple[VoucherEnd, ...] = ()
+    bonuses: tuple[Bonus, ...] = ()
+    ended_bonuses: tuple[str, ...] = ()
+    hold: Hold | None = None
+    ended_hold: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,8 +306,7 @@ def decided_from(document: Mapping[str, Any]) -> Entry | Refusal:
 
 def entry_from(document: Mapping[str, Any]) -> Entry:
     """The entry that :func:`entry_document` wrote."""
-    changes = document.get("changes", {})
-    tier, note = changes.get("tier"), document.get("note")
+    note = document.get("note")
     purchase, returned = document.get("purchase"), document.get("returned")
     return Entry(
         member=document["member"],
@@ -307,13 +322,7 @@ def entry_from(document: Mapping[str, Any]) -> Entry:
         programme_version=document["programme_version"],
         previous_hash=document["prev_hash"],
         postings=tuple(posting_from(posting) for posting in document["postings"]),
-        changes=Changes(
-            **{
-                **changes,
-                "usage": tuple(UsageChange(**usage) for usage in changes.get("usage", ())),
-                "tier": None if tier is None else tier_from(tier),
-            }
-        ),
+        changes=_changes_from(document.get("changes", {})),
         explanation=tuple(
             ExplanationRow(
                 rule=row["rule"],
@@ -338,6 +347,24 @@ def entry_from(document: Mapping[str, Any]) -> Entry:
 def _return_from(document: Mapping[str, Any]) -> Return:
     return Return(**{**document, "forgiven": tuple(Forgiven(**forgiven) for forgiven in document["forgiven"])})
 
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _all(store: Callable[[Any], Any]) -> Callable[[Iterable[Any]], list[Any]]:
+    return lambda values: [store(value) for value in values]
+
+
+def _each(read: Callable[[Any], Any]) -> Callable[[Iterable[Any]], tuple[Any, ...]]:
+    return lambda documents: tuple(read(document) for document in documents)
+
+
+_AS_IT_IS = (_same, _same)
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
 
@@ -394,22 +421,28 @@ def _balances_document(balances: Balances) -> dict[str, Any]:
     return {"points": balances.points, "money": dict(balances.money)}
 
 
+_CHANGE_CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "idle_until": (dict, dict),
+    "metric": (dict, dict),
+    "usage": (_all(_plain), _each(lambda document: UsageChange(**document))),
+    "tier": (tier_document, tier_from),
+    "vouchers": (_all(voucher_document), _each(voucher_from)),
+    "ended_vouchers": (_all(voucher_end_document), _each(voucher_end_from)),
+    "bonuses": (_all(bonus_document), _each(bonus_from)),
+    "ended_bonuses": (list, tuple),
+    "hold": (hold_document, hold_from),
+}
+"""How each change that is no plain value is stored, and read again."""
+
+
 def _changes_document(changes: Changes) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name in Changes.__slots__:
-        value = getattr(changes, name)
-        if not value:
-            continue
-        if name == "usage":
-            document[name] = [_plain(usage) for usage in value]
-        elif name == "tier":
-            document[name] = tier_document(value)
-        elif name in ("idle_until", "metric"):
-            document[name] = dict(value)
-        else:
-            document[name] = value
+        if value := getattr(changes, name):
+            store, _ = _CHANGE_CODECS.get(name, _AS_IT_IS)
+            document[name] = store(value)
     return document
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__}
+def _changes_from(document: Mapping[str, Any]) -> Changes:
+    return Changes(**{name: _CHANGE_CODECS.get(name, _AS_IT_IS)[1](value) for name, value in document.items()})

@@ -127,3 +127,13 @@ def lot_from(document: Mapping[str, Any]) -> Lot:
         remaining=document["remaining"],
         earned_at=document["earned_at"],
     )
+
+
+def allocation_documents(allocations: tuple[Allocation, ...]) -> list[dict[str, Any]]:
+    """Allocations as stored."""
+    return [{"lot": lot_key_document(one.key), "amount": one.amount} for one in allocations]
+
+
+def allocations_from(documents: Any) -> tuple[Allocation, ...]:
+    """The allocations that :func:`allocation_documents` wrote."""
+    return tuple(Allocation(key=lot_key_from(one["lot"]), amount=one["amount"]) for one in documents)

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
+from domain.ledger.bonus import Bonus, bonus_document, bonus_from
 from domain.ledger.entry import GENESIS, Balances, Entry, tier_document, tier_from
+from domain.ledger.hold import Hold, hold_document, hold_from
 from domain.ledger.lot import (
     NEVER,
     Lot,
@@ -24,18 +26,22 @@ from domain.ledger.lot import (
     spending_order,
     take,
 )
-from domain.ledger.posting import AVAILABLE, OWED, PENDING, POINTS, Posting, is_members
+from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, is_members
+from domain.ledger.voucher import Voucher, voucher_document, voucher_from
 from domain.programme.earning import UsageChange, Used
 from domain.programme.period import is_past
 from domain.programme.tiers import TierState
 from domain.store.slots import slot_of
+
+_Held = TypeVar("_Held", Voucher, Bonus, Hold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wallet:
     """The fold of the entries 1 … `sequence`; `head` is the hash of the last of them.
 
-    `owed` and `idle_until` are per asset, `usage` per rule and period, `metric` per programme's day.
+    `owed` and `idle_until` are per asset, `usage` per rule and period, `metric` per programme's day. Vouchers,
+    bonuses and holds are the open ones, by id.
     """
 
     member: str
@@ -53,6 +59,9 @@ class Wallet:
     spend_minor: int = 0
     purchased_at: datetime | None = None
     lifetime_points: int = 0
+    vouchers: Mapping[str, Voucher] = field(default_factory=dict)
+    bonuses: Mapping[str, Bonus] = field(default_factory=dict)
+    holds: Mapping[str, Hold] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +73,7 @@ class Standing:
 
     available: int
     pending: int
+    held: int
     owed: int
     expiring: tuple[tuple[int, datetime], ...]
 
@@ -91,6 +101,13 @@ def apply(wallet: Wallet, entry: Entry) -> Wallet:
         spend_minor=wallet.spend_minor + changes.spend_minor,
         purchased_at=_latest(wallet.purchased_at, changes.purchased_at),
         lifetime_points=wallet.lifetime_points + changes.lifetime_points,
+        vouchers=_changed(wallet.vouchers, changes.vouchers, [end.id for end in changes.ended_vouchers]),
+        bonuses=_changed(wallet.bonuses, changes.bonuses, changes.ended_bonuses),
+        holds=_changed(
+            wallet.holds,
+            () if changes.hold is None else (changes.hold,),
+            () if changes.ended_hold is None else (changes.ended_hold,),
+        ),
     )
 
 
@@ -101,19 +118,21 @@ def fold(wallet: Wallet, entries: Iterable[Entry]) -> Wallet:
 
 def standing(wallet: Wallet, asset: str, at: datetime) -> Standing:
     """What the wallet holds of the asset at that instant, swept or not."""
-    spendable = [
-        lot for lot in wallet.lots if lot.asset == asset and is_spendable(lot, at=at, idle_until=wallet.idle_until)
-    ]
-    pending = sum(
-        lot.remaining
-        for lot in wallet.lots
-        if lot.asset == asset and lot.key.pending_until is not None and lot.key.pending_until > at
-    )
+    lots = [lot for lot in wallet.lots if lot.asset == asset]
+    held = 0
+    for hold in wallet.holds.values():
+        if hold.expires_at > at:
+            held += sum(part.amount for part in hold.parts if part.asset == asset)
+        else:
+            lots += _released(hold, asset)
+    spendable = [lot for lot in lots if is_spendable(lot, at=at, idle_until=wallet.idle_until)]
+    pending = sum(lot.remaining for lot in lots if lot.key.pending_until is not None and lot.key.pending_until > at)
     owed = wallet.owed.get(asset, 0)
     matured_debt = min(owed, sum(lot.remaining for lot in spendable))
     return Standing(
         available=sum(lot.remaining for lot in spendable) - matured_debt,
         pending=pending,
+        held=held,
         owed=owed - matured_debt,
         expiring=_expiring(spendable, wallet.idle_until, matured_debt),
     )
@@ -121,7 +140,8 @@ def standing(wallet: Wallet, asset: str, at: datetime) -> Standing:
 
 def assets_of(wallet: Wallet) -> set[str]:
     """Every asset that the wallet holds or owes."""
-    return {lot.asset for lot in wallet.lots} | {asset for asset, amount in wallet.owed.items() if amount}
+    held = {part.asset for hold in wallet.holds.values() for part in hold.parts}
+    return {lot.asset for lot in wallet.lots} | {asset for asset, amount in wallet.owed.items() if amount} | held
 
 
 def balances(wallet: Wallet, at: datetime) -> Balances:
@@ -134,10 +154,13 @@ def balances(wallet: Wallet, at: datetime) -> Balances:
 
 
 def next_due_at(wallet: Wallet) -> datetime | None:
-    """The earliest instant at which an entry falls due: a maturity, an expiry or a tier review (DESIGN §3)."""
+    """The earliest instant at which an entry falls due: a maturity, an expiry, a tier review (DESIGN §3)."""
     instants = [due_of(lot, wallet.idle_until) for lot in wallet.lots]
     if wallet.tier is not None and wallet.tier.valid_until is not None:
         instants.append(wallet.tier.valid_until)
+    instants += [hold.expires_at for hold in wallet.holds.values()]
+    instants += [bonus.expires_at for bonus in wallet.bonuses.values()]
+    instants += [voucher.expires_at for voucher in wallet.vouchers.values() if voucher.expires_at is not None]
     earliest = min(instants, default=NEVER)
     return None if earliest == NEVER else earliest
 
@@ -171,6 +194,12 @@ def wallet_document(wallet: Wallet) -> dict[str, Any]:
     }
     if wallet.tier is not None:
         document["tier"] = tier_document(wallet.tier)
+    if wallet.vouchers:
+        document["vouchers"] = [voucher_document(voucher) for voucher in wallet.vouchers.values()]
+    if wallet.bonuses:
+        document["bonuses"] = [bonus_document(bonus) for bonus in wallet.bonuses.values()]
+    if wallet.holds:
+        document["holds"] = [hold_document(hold) for hold in wallet.holds.values()]
     if (due := next_due_at(wallet)) is not None:
         document["next_due_at"] = due
     return document
@@ -198,6 +227,9 @@ def wallet_from(document: Mapping[str, Any]) -> Wallet:
         spend_minor=document["spend_minor"],
         purchased_at=document["purchased_at"],
         lifetime_points=document["lifetime_points"],
+        vouchers={one["id"]: voucher_from(one) for one in document.get("vouchers", ())},
+        bonuses={one["id"]: bonus_from(one) for one in document.get("bonuses", ())},
+        holds={one["id"]: hold_from(one) for one in document.get("holds", ())},
     )
 
 
@@ -207,14 +239,14 @@ def _moved(lots: tuple[Lot, ...], owed: Mapping[str, int], entry: Entry) -> tupl
         earned_at = entry.occurred_at
         if posting.source == OWED:
             debts[posting.asset] = debts.get(posting.asset, 0) + posting.amount
-        elif is_members(posting.source):
+        elif is_members(posting.source) and posting.source != HELD:
             assert posting.from_lot is not None, posting
             earned_at = _lot(lots, posting.asset, posting.from_lot).earned_at
             lots = take(lots, posting.asset, posting.from_lot, posting.amount)
         if posting.destination == OWED:
             debts[posting.asset] = debts.get(posting.asset, 0) - posting.amount
             assert debts[posting.asset] >= 0, posting
-        elif is_members(posting.destination):
+        elif is_members(posting.destination) and posting.destination != HELD:
             lots = add(lots, _arrived(posting, earned_at))
     return lots, {asset: amount for asset, amount in debts.items() if amount}
 
@@ -256,6 +288,25 @@ def _measured(metric: Mapping[str, int], changes: Mapping[str, int], since: str 
     for day, amount in changes.items():
         result[day] = result.get(day, 0) + amount
     return {day: amount for day, amount in result.items() if amount}
+
+
+def _released(hold: Hold, asset: str) -> list[Lot]:
+    """The lots that an expired hold gives back, as they were."""
+    return [
+        Lot(asset=asset, key=allocation.key, remaining=allocation.amount, earned_at=hold.created_at)
+        for part in hold.parts
+        if part.asset == asset
+        for allocation in part.taken
+    ]
+
+
+def _changed(open_ones: Mapping[str, _Held], new: Iterable[_Held], ended: Iterable[str]) -> Mapping[str, _Held]:
+    if not new and not ended:
+        return open_ones
+    result = {**open_ones, **{one.id: one for one in new}}
+    for identifier in ended:
+        del result[identifier]
+    return result
 
 
 def _expiring(spendable: list[Lot], idle_until: Mapping[str, datetime], debt: int) -> tuple[tuple[int, datetime], ...]:
