@@ -18,7 +18,7 @@ from domain.ledger.draft import Situation
 from domain.ledger.entry import Entry
 from domain.ledger.journal import Journal
 from domain.ledger.wallet import Wallet
-from domain.problems import Problem
+from domain.problems import IdempotencyMismatch, Problem
 from domain.programme.programme import Programme
 
 
@@ -93,6 +93,23 @@ def fingerprint_of(operation: str, given: Mapping[str, Any]) -> Fingerprint:
     return Fingerprint(
         digest=hashlib.sha256(body).hexdigest(),
         leaves="\n".join(f"{path}={zlib.crc32(text.encode()):08x}" for path, text in leaves),
+    )
+
+
+def mismatch(stored: Fingerprint, given: Fingerprint) -> IdempotencyMismatch:
+    """The key was used with another input: names the paths at which the two differ (SEMANTICS §1.2)."""
+    differs = differing_paths(stored, given)
+    return IdempotencyMismatch(
+        message=f"The key was used before with another input; it differs at {', '.join(differs)}. Use a new key.",
+        differs=differs,
+    )
+
+
+def used_elsewhere(command: Command) -> IdempotencyMismatch:
+    """The key was used for another operation, whose decision stands outside the journal."""
+    return IdempotencyMismatch(
+        message=f"The key was used before for another operation than {command.operation}. Use a new key.",
+        differs=("operation",),
     )
 
 

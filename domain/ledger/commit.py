@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -22,13 +22,14 @@ from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from domain.ledger.command import Command, Fingerprint, claim_of_key, differing_paths
+from domain.ledger.claim import claim_all, duplicates_in
+from domain.ledger.command import Command, Fingerprint, claim_of_key, mismatch, used_elsewhere
 from domain.ledger.draft import Situation
 from domain.ledger.due import due_entries
 from domain.ledger.entry import Entry, Refusal, entry_document, refusal_document
 from domain.ledger.journal import Journal
 from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_from
-from domain.problems import DuplicateReceipt, IdempotencyMismatch, Problem
+from domain.problems import DuplicateReceipt, Problem
 from domain.programme.programme import Programme
 from domain.programme.published import Programmes
 from domain.store.clock import Clock
@@ -38,10 +39,6 @@ DEADLINE_SECONDS = 10.0
 MAX_BATCH = 256
 MAX_WAITING = 10_000
 RETRY_SECONDS = 0.02
-CLAIM_ABANDONED = timedelta(seconds=60)
-"""A claim without a decision is abandoned after this; well past the deadline and the driver's time-outs."""
-
-DUPLICATE_KEY = 11000
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +130,10 @@ class Ledger:
         return command.decide(_situation(command, wallet, programme, now=now, evidence=evidence))
 
     async def settle(self, members: Iterable[str]) -> int:
-        """Post what has fallen due on the members' wallets; how many wallets were settled. Idempotent."""
+        """Post what has fallen due on the members' wallets, and bring the stored ones up to the journal.
+
+        Returns how many wallets were settled. Idempotent, whoever else does the same at once.
+        """
         done = await asyncio.gather(*(self._enqueue(member, None) for member in members))
         return len(done)
 
@@ -148,7 +148,7 @@ class Ledger:
             return None
         decided = await self.journal.decided([(claim["member"], stored_key)])
         for found in decided.values():
-            return _replay(found, fingerprint, await self.journal.wallet(found.member))
+            return await replay(self.journal, found, fingerprint)
         return None
 
     async def close(self) -> None:
@@ -167,7 +167,8 @@ class Ledger:
         if self._runner is None:
             self._runner = asyncio.create_task(self._run(), name="ledger-commit")
         future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Attempt(member, command, future, time.monotonic() + DEADLINE_SECONDS))
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        self._waiting.append(_Attempt(member, command, future, deadline, seek=command is None))
         self._wake.set()
         return await future
 
@@ -223,6 +224,7 @@ class _Batch:
         self.again: list[_Attempt] = []
         self.unkept: list[tuple[_Attempt, Problem]] = []
         self.followers: list[tuple[_Attempt, _Attempt]] = []
+        self.behind: set[str] = set()
 
     async def run(self) -> list[_Attempt]:
         attempts = self._without_followers()
@@ -284,7 +286,7 @@ class _Batch:
             if attempt.future.done():
                 continue
             if found is not None and command is not None:
-                attempt.resolve(_replay(found, command.fingerprint, wallets[attempt.member]))
+                attempt.resolve(replayed(found, command.fingerprint, wallets[attempt.member]))
             elif attempt in blocked:
                 self.again.append(attempt)
             else:
@@ -301,65 +303,28 @@ class _Batch:
             if member in stale or member not in wallets
         }
         newer = await self.journal.after(behind)
+        self.behind.update(newer)
         for member in behind:
             wallets[member] = fold(wallets.get(member, Wallet(member=member)), newer.get(member, ()))
         return wallets
 
     async def _claim(self, attempts: list[_Attempt]) -> set[_Attempt]:
         """Claims what the commands must own; the attempts that must wait for another claim's owner."""
-        wanted: dict[str, _Attempt] = {}
+        commands = [attempt.command for attempt in attempts if attempt.command is not None]
         blocked: set[_Attempt] = set()
-        for attempt in attempts:
-            for claim in _claims(attempt):
-                if wanted.setdefault(claim, attempt) is not attempt:
-                    blocked.add(attempt)
-        documents = [
-            {"_id": claim, "member": attempt.member, "key": _key(attempt), "at": _real_now()}
-            for claim, attempt in wanted.items()
-        ]
-        taken: list[str] = []
-        if documents:
-            try:
-                await self.store.claims.insert_many(documents, ordered=False)
-            except BulkWriteError as error:
-                taken = [documents[failure["index"]]["_id"] for failure in _duplicates(error)]
-        if taken:
-            blocked |= await self._contest(taken, wanted)
-        for attempt in attempts:
-            attempt.claimed = attempt not in blocked
-        return blocked
-
-    async def _contest(self, taken: list[str], wanted: Mapping[str, _Attempt]) -> set[_Attempt]:
-        blocked: set[_Attempt] = set()
-        others = [
-            claim
-            async for claim in self.store.claims.find({"_id": {"$in": taken}})
-            if (claim["member"], claim["key"]) != (wanted[claim["_id"]].member, _key(wanted[claim["_id"]]))
-        ]
-        decided = await self.journal.decided((claim["member"], claim["key"]) for claim in others)
-        for claim in others:
-            attempt = wanted[claim["_id"]]
-            assert attempt.command is not None
-            found = decided.get((claim["member"], claim["key"]))
-            if "enrolled" in claim:
-                attempt.resolve(_mismatch(attempt.command, await self.journal.wallet(attempt.member)))
-            elif found is not None and claim["_id"].startswith("key|"):
-                attempt.resolve(_replay(found, attempt.command.fingerprint, await self.journal.wallet(found.member)))
-            elif isinstance(found, Entry) and claim["_id"] == f"receipt|{found.actor}|{found.receipt}":
-                attempt.duplicate_of = found.id
-            elif found is not None or claim["at"] < _real_now() - CLAIM_ABANDONED:
-                if not await self._take_over(claim, attempt):
-                    blocked.add(attempt)
-            else:
+        for attempt, claimed in zip(attempts, await claim_all(self.journal, commands), strict=True):
+            attempt.claimed = not claimed.is_blocked
+            attempt.duplicate_of = claimed.duplicate_of
+            if claimed.is_blocked:
                 blocked.add(attempt)
+            elif claimed.used_by is not None:
+                assert attempt.command is not None
+                attempt.resolve(await replay(self.journal, claimed.used_by, attempt.command.fingerprint))
+            elif claimed.is_used_elsewhere:
+                assert attempt.command is not None
+                wallet = await self.journal.wallet(attempt.member)
+                attempt.resolve(Outcome(decided=used_elsewhere(attempt.command), wallet=wallet, replayed=False))
         return blocked
-
-    async def _take_over(self, claim: Mapping[str, Any], attempt: _Attempt) -> bool:
-        result = await self.store.claims.update_one(
-            {"_id": claim["_id"], "member": claim["member"], "key": claim["key"], "at": claim["at"]},
-            {"$set": {"member": attempt.member, "key": _key(attempt), "at": _real_now()}},
-        )
-        return result.modified_count == 1
 
     async def _decide(self, attempts: list[_Attempt], wallets: Mapping[str, Wallet]) -> dict[str, _Chain]:
         chains: dict[str, _Chain] = {}
@@ -435,7 +400,7 @@ class _Batch:
         try:
             await self.store.journal.insert_many([entry_document(chain.entries[0]) for chain in chains], ordered=False)
         except BulkWriteError as error:
-            failed = {failure["index"] for failure in _duplicates(error)}
+            failed = {failure["index"] for failure in duplicates_in(error)}
         for index, chain in enumerate(chains):
             chain.inserted = int(index not in failed)
 
@@ -444,7 +409,7 @@ class _Batch:
             await self.store.journal.insert_many([entry_document(entry) for entry in chain.entries], ordered=True)
             chain.inserted = len(chain.entries)
         except BulkWriteError as error:
-            (failure,) = _duplicates(error)
+            (failure,) = duplicates_in(error)
             chain.inserted = failure["index"]
 
     async def _keep_refusals(self, chains: Mapping[str, _Chain]) -> None:
@@ -469,7 +434,7 @@ class _Batch:
                 [refusal_document(refusal) for _, refusal, _ in standing], ordered=False
             )
         except BulkWriteError as error:
-            failed = {failure["index"] for failure in _duplicates(error)}
+            failed = {failure["index"] for failure in duplicates_in(error)}
         for index, (attempt, refusal, wallet) in enumerate(standing):
             if index in failed:
                 self._retry(attempt)
@@ -477,22 +442,25 @@ class _Batch:
                 attempt.resolve(Outcome(decided=refusal.problem, wallet=wallet, replayed=False))
 
     async def _write_wallets(self, chains: Mapping[str, _Chain]) -> None:
-        """The totals after what was inserted, never over a later one. The journal is the truth, so w:1 will do."""
+        """The totals after what was inserted, and those that were found behind, never over a later one.
+
+        The journal is the truth, so w:1 will do.
+        """
         writes = [
             ReplaceOne(
                 {"_id": member, "seq": {"$lt": chain.wallets[chain.inserted].sequence}},
                 wallet_document(chain.wallets[chain.inserted]),
-                upsert=chain.wallets[0].sequence == 0,
+                upsert=True,
             )
             for member, chain in chains.items()
-            if chain.inserted
+            if chain.inserted or member in self.behind
         ]
         if not writes:
             return
         try:
             await self.wallets.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
-            _duplicates(error)
+            duplicates_in(error)
 
     def _answer(self, chains: Mapping[str, _Chain]) -> None:
         for chain in chains.values():
@@ -521,7 +489,7 @@ class _Batch:
             found = decided.get((attempt.member, _key(attempt)))
             wallet = await self.journal.wallet(attempt.member)
             if found is not None:
-                attempt.resolve(_replay(found, attempt.command.fingerprint, wallet))
+                attempt.resolve(replayed(found, attempt.command.fingerprint, wallet))
             else:
                 attempt.resolve(Outcome(decided=problem, wallet=wallet, replayed=False))
 
@@ -568,30 +536,18 @@ def _key(attempt: _Attempt) -> str:
     return attempt.command.stored_key
 
 
-def _claims(attempt: _Attempt) -> tuple[str, ...]:
-    return () if attempt.command is None else attempt.command.claims
+async def replay(journal: Journal, found: Entry | Refusal, fingerprint: Fingerprint) -> Outcome:
+    """What is answered to a key whose decision was found, with the wallet of the member it was found for."""
+    return replayed(found, fingerprint, await journal.wallet(found.member))
 
 
-def _replay(found: Entry | Refusal, fingerprint: Fingerprint, wallet: Wallet) -> Outcome:
+def replayed(found: Entry | Refusal, fingerprint: Fingerprint, wallet: Wallet) -> Outcome:
+    """The stored outcome again for the same input; for another one, where it differs (SEMANTICS §1.2)."""
     if found.fingerprint != fingerprint.digest:
         stored = Fingerprint(digest=found.fingerprint, leaves=found.leaves)
-        differs = differing_paths(stored, fingerprint)
-        mismatch = IdempotencyMismatch(
-            message=f"The key was used before with another input; it differs at {', '.join(differs)}. Use a new key.",
-            differs=differs,
-        )
-        return Outcome(decided=mismatch, wallet=wallet, replayed=False)
+        return Outcome(decided=mismatch(stored, fingerprint), wallet=wallet, replayed=False)
     decided = found if isinstance(found, Entry) else found.problem
     return Outcome(decided=decided, wallet=wallet, replayed=True)
-
-
-def _mismatch(command: Command, wallet: Wallet) -> Outcome:
-    """The key was used for another operation, whose decision stands elsewhere."""
-    problem = IdempotencyMismatch(
-        message=f"The key was used before for another operation than {command.operation}. Use a new key.",
-        differs=("operation",),
-    )
-    return Outcome(decided=problem, wallet=wallet, replayed=False)
 
 
 def _refusal(command: Command, problem: Problem, now: datetime) -> Refusal:
@@ -605,16 +561,3 @@ def _refusal(command: Command, problem: Problem, now: datetime) -> Refusal:
         leaves=command.fingerprint.leaves,
         problem=problem,
     )
-
-
-def _duplicates(error: BulkWriteError) -> list[Mapping[str, Any]]:
-    """The duplicate key failures of a bulk write; any other failure is raised on."""
-    failures: list[Mapping[str, Any]] = error.details["writeErrors"]
-    if error.details.get("writeConcernErrors") or any(f["code"] != DUPLICATE_KEY for f in failures):
-        raise error
-    return failures
-
-
-def _real_now() -> datetime:
-    """Claims are abandoned by real time, which a sandbox's clock does not move."""
-    return datetime.now(UTC)

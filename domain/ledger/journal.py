@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.read_concern import ReadConcern
+
 from domain.ledger.entry import Entry, EntryKind, Refusal, decided_from, entry_from
 from domain.ledger.wallet import Wallet, fold, wallet_from
 from domain.store.connection import Store
@@ -49,12 +52,17 @@ class Journal:
             assert len(found[document["member"]]) <= MAX_FOLD, document["member"]
         return found
 
+    @property
+    def _acknowledged(self) -> AsyncCollection[dict[str, Any]]:
+        """What a failover cannot take back: an outcome that is answered from reading alone must stand."""
+        return self.store.journal.with_options(read_concern=ReadConcern("majority"))
+
     async def decided(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Entry | Refusal]:
         """What was decided under each (member, stored key); pairs without a decision are left out."""
         wanted = [{"member": member, "key": key} for member, key in keys]
         if not wanted:
             return {}
-        cursor = self.store.journal.find({"$or": wanted})
+        cursor = self._acknowledged.find({"$or": wanted})
         return {(document["member"], document["key"]): decided_from(document) async for document in cursor}
 
     async def reversals(self, entry: Entry) -> list[Entry]:

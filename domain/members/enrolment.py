@@ -14,7 +14,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from domain.commands.joining import joining
-from domain.ledger.command import Fingerprint, claim_of_key, differing_paths
+from domain.ledger.command import Fingerprint, claim_of_key, mismatch
 from domain.ledger.commit import Ledger
 from domain.members.member import (
     Member,
@@ -112,12 +112,8 @@ async def joined(ledger: Ledger, member: Member) -> Member:
 async def _again(ledger: Ledger, claim: Mapping[str, Any], fingerprint: Fingerprint) -> Enrolled | IdempotencyMismatch:
     enrolled = claim.get("enrolled")
     if enrolled is None or enrolled["digest"] != fingerprint.digest:
-        stored = Fingerprint(digest="", leaves="" if enrolled is None else enrolled["leaves"])
-        differs = ("operation",) if enrolled is None else differing_paths(stored, fingerprint)
-        return IdempotencyMismatch(
-            message=f"The key was used before with another input; it differs at {', '.join(differs)}. Use a new key.",
-            differs=differs,
-        )
+        stored = Fingerprint(digest="", leaves=enrolled["leaves"] if enrolled else "operation=")
+        return mismatch(stored, fingerprint if enrolled else Fingerprint(digest="", leaves=""))
     member = await member_by_id(ledger.store, claim["member"])
     assert member is not None, claim["member"]
     is_new = claim["key"] == f"enrolled|{member.enrolled_by}"

@@ -1,0 +1,127 @@
+"""A claim: what must be owned across members before an entry is posted (DESIGN §2).
+
+A receipt belongs to one member, and a key of a caller who speaks for many belongs to one attempt. A claim is
+an insert that travels ahead of the journal's; its owner is the member and key that stand in it. A claim whose
+owner was refused, or was used for another receipt, is free; one whose decision never came, because its
+caller died, is taken over after :data:`ABANDONED` by whoever asks next, after a look into the journal.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo.errors import BulkWriteError
+
+from domain.ledger.command import Command, claim_of_key
+from domain.ledger.entry import Entry, Refusal
+from domain.ledger.journal import Journal
+
+ABANDONED = timedelta(seconds=60)
+"""Well past the commit's deadline and the driver's time-outs."""
+
+_DUPLICATE_KEY = 11000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What became of a command's claims; all of them are its own unless something is said here.
+
+    `is_blocked` while another owner may still decide; `duplicate_of` is the entry that owns the receipt; `used_by`
+    is what was decided under the key for another member; `is_used_elsewhere` for a key whose operation posts nothing.
+    """
+
+    is_blocked: bool = False
+    duplicate_of: str | None = None
+    used_by: Entry | Refusal | None = None
+    is_used_elsewhere: bool = False
+
+
+async def claim_all(journal: Journal, commands: Sequence[Command]) -> list[Claimed]:
+    """Claim for each command; of two commands that want the same, the first goes on and the other is blocked."""
+    wanted: dict[str, int] = {}
+    results = [Claimed() for _ in commands]
+    for index, command in enumerate(commands):
+        for claim in command.claims:
+            if wanted.setdefault(claim, index) != index:
+                results[index] = Claimed(is_blocked=True)
+    if not wanted:
+        return results
+    documents = [
+        {"_id": claim, "member": commands[index].member, "key": commands[index].stored_key, "at": _real_now()}
+        for claim, index in wanted.items()
+    ]
+    try:
+        await journal.store.claims.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        taken = {documents[failure["index"]]["_id"] for failure in duplicates_in(error)}
+        for index, contested in await _contest(journal, commands, {claim: wanted[claim] for claim in taken}):
+            results[index] = _worse(results[index], contested)
+    return results
+
+
+def duplicates_in(error: BulkWriteError) -> list[Mapping[str, Any]]:
+    """The duplicate key failures of a bulk write; any other failure is raised on."""
+    failures: list[Mapping[str, Any]] = error.details["writeErrors"]
+    if error.details.get("writeConcernErrors") or any(one["code"] != _DUPLICATE_KEY for one in failures):
+        raise error
+    return failures
+
+
+async def _contest(
+    journal: Journal, commands: Sequence[Command], taken: Mapping[str, int]
+) -> list[tuple[int, Claimed]]:
+    others = [
+        claim
+        async for claim in journal.store.claims.find({"_id": {"$in": list(taken)}})
+        if (claim["member"], claim["key"]) != _owner(commands[taken[claim["_id"]]])
+    ]
+    decided = await journal.decided((claim["member"], claim["key"]) for claim in others)
+    results: list[tuple[int, Claimed]] = []
+    for claim in others:
+        index, found = taken[claim["_id"]], decided.get((claim["member"], claim["key"]))
+        contested = _judge(commands[index], claim, found)
+        if contested is None:
+            contested = Claimed(is_blocked=not await _take_over(journal, claim, commands[index]))
+        results.append((index, contested))
+    return results
+
+
+def _judge(command: Command, claim: Mapping[str, Any], found: Entry | Refusal | None) -> Claimed | None:
+    """What another's claim means for the command; None when the claim is free to take over."""
+    if "enrolled" in claim:
+        return Claimed(is_used_elsewhere=True)
+    if claim["_id"] == claim_of_key(command.stored_key) and found is not None:
+        return Claimed(used_by=found)
+    if isinstance(found, Entry) and claim["_id"] == f"receipt|{found.actor}|{found.receipt}":
+        return Claimed(duplicate_of=found.id)
+    is_free = found is not None or claim["at"] < _real_now() - ABANDONED
+    return None if is_free else Claimed(is_blocked=True)
+
+
+async def _take_over(journal: Journal, claim: Mapping[str, Any], command: Command) -> bool:
+    result = await journal.store.claims.update_one(
+        {name: claim[name] for name in ("_id", "member", "key", "at")},
+        {"$set": {"member": command.member, "key": command.stored_key, "at": _real_now()}},
+    )
+    return result.modified_count == 1
+
+
+def _owner(command: Command) -> tuple[str, str]:
+    return command.member, command.stored_key
+
+
+def _worse(one: Claimed, other: Claimed) -> Claimed:
+    """Both findings on one command: a used key outweighs a recorded receipt, which outweighs waiting."""
+    return replace(
+        one,
+        is_blocked=one.is_blocked or other.is_blocked,
+        duplicate_of=one.duplicate_of or other.duplicate_of,
+        used_by=one.used_by or other.used_by,
+        is_used_elsewhere=one.is_used_elsewhere or other.is_used_elsewhere,
+    )
+
+
+def _real_now() -> datetime:
+    """Claims are abandoned by real time, which a sandbox's clock does not move."""
+    return datetime.now(UTC)
