@@ -1,0 +1,1 @@
+"""Signals in, messages out; and the worker that does what happens later."""

@@ -1,0 +1,219 @@
+"""The worker: posts what falls due, and keeps what is summed and repaired from the journal.
+
+Any number of worker processes share the 64 slots by leases (DESIGN §3). Within its slots a worker settles the
+wallets that are due and follows the journal. All of it is idempotent, so that doing it twice, or being killed
+in the middle, changes nothing. A failure of the database is waited out, a wallet that cannot be settled is set
+aside for a while, and neither ends the worker.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from domain.ledger.commit import Ledger, Unavailable
+from domain.ledger.due import SYSTEM
+from domain.ledger.entry import EntryKind
+from domain.store.clock import Clock, ClockMovedBack, SandboxClock
+from domain.store.connection import Store
+from domain.store.slots import LEASE_SECONDS, SLOTS, Leases
+
+BATCH: Final = 200
+LONGEST_SLEEP_SECONDS: Final = 1.0
+BACKOFF_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Waits after one failure, two failures …; the last one repeats."""
+SET_ASIDE_SECONDS: Final = 60.0
+MAX_SET_ASIDE: Final = 1_000
+STOP_SECONDS: Final = 10.0
+MAX_STALLED: Final = 20
+
+_DUE_KINDS: Final = [EntryKind.EXPIRE.value, EntryKind.MATURE.value, EntryKind.REVIEW.value]
+
+log = structlog.get_logger(__name__)
+
+
+class Stalled(Exception):  # noqa: N818 -- says what is the case
+    """Wallets stay due however often they are settled: `due_at` is when, `members` are some of them."""
+
+    def __init__(self, due_at: datetime, members: Collection[str]) -> None:
+        self.due_at = due_at
+        self.members = tuple(members)
+        super().__init__(f"{len(self.members)} wallets stay due since {due_at.isoformat()}: {self.members[:3]}")
+
+
+async def advance(store: Store, clock: SandboxClock, ledger: Ledger, to: datetime) -> int:
+    """Moves the sandbox's clock forward to `to`, doing all that falls due on the way, in order.
+
+    Returns how many entries were posted on the way because they fell due, whoever posted them. `ledger` runs by
+    `clock`. Any number of callers and workers may run at once. Raises ClockMovedBack when `to` lies before now,
+    Unavailable when the database does not answer (part of the way may be done; the same call goes on from
+    there), and Stalled.
+    """
+    await clock.refresh()
+    began_at = clock.now()
+    if to < began_at:
+        raise ClockMovedBack(began_at, to)
+    stalled = 0
+    before: tuple[datetime, list[str]] | None = None
+    while (due := await _earliest(store, until=to)) is not None:
+        due_at, members = due
+        stalled = stalled + 1 if due == before else 0
+        if stalled > MAX_STALLED:
+            raise Stalled(due_at, members)
+        if due_at > clock.now():
+            with suppress(ClockMovedBack):
+                await clock.move_to(due_at)
+        await ledger.settle(members)
+        before = due
+    with suppress(ClockMovedBack):
+        await clock.move_to(to)
+    return await store.journal.count_documents(
+        {"posted_at": {"$gte": began_at}, "actor": SYSTEM, "kind": {"$in": _DUE_KINDS}}
+    )
+
+
+class Worker:
+    """One worker of one process; :meth:`run` it as a task, and :meth:`stop` it.
+
+    `ledger` runs by `clock`. `name` is unlike every other living worker's.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        ledger: Ledger,
+        *,
+        name: str | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._store = store
+        self._clock = clock
+        self._ledger = ledger
+        self._leases = Leases(store, self.name, lease_seconds=lease_seconds)
+        self._beat_seconds = lease_seconds * 0.3
+        self._stopping = asyncio.Event()
+        self._aside: dict[str, float] = {}
+
+    @property
+    def slots(self) -> frozenset[int]:
+        """The slots that it holds now."""
+        return frozenset(self._leases.held)
+
+    async def run(self) -> None:
+        """Works until :meth:`stop`, then finishes what it is at, within 10 seconds, and gives its slots back."""
+        log.info("worker.started", worker=self.name)
+        steps: dict[str, Callable[[], Awaitable[float]]] = {"beat": self._beat, "due": self._settle_due}
+        loops = [asyncio.create_task(self._repeat(name, step), name=f"worker-{name}") for name, step in steps.items()]
+        try:
+            await self._stopping.wait()
+            await asyncio.wait(loops, timeout=STOP_SECONDS)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            with suppress(PyMongoError):
+                await self._leases.release()
+            log.info("worker.stopped", worker=self.name)
+
+    def stop(self) -> None:
+        """Asks :meth:`run` to end."""
+        self._stopping.set()
+
+    async def _repeat(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
+        """Steps until it is to stop; a step says after how many seconds the next one is wanted."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                pause = await step()
+                failures = 0
+            except (PyMongoError, Unavailable) as error:
+                pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
+                failures += 1
+                log.warning("worker.waits", worker=self.name, step=name, error=type(error).__name__, failures=failures)
+            except Exception:  # the worker must live on
+                pause = BACKOFF_SECONDS[-1]
+                failures += 1
+                log.exception("worker.failed", worker=self.name, step=name, failures=failures)
+            await self._sleep(pause)
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), max(seconds, 0))
+
+    async def _beat(self) -> float:
+        await self._leases.acquire()
+        return self._beat_seconds
+
+    async def _settle_due(self) -> float:
+        slots = self.slots
+        if not slots:
+            return min(self._beat_seconds, LONGEST_SLEEP_SECONDS) / 4
+        await self._clock.refresh()
+        now = self._clock.now()
+        due = await _due(self._store, slots, until=now, but=self._set_aside())
+        if due:
+            await self._settle([wallet["_id"] for wallet in due])
+            return 0.0
+        return await self._until_due(slots, now)
+
+    async def _until_due(self, slots: Iterable[int], now: datetime) -> float:
+        waiting = await _due(self._store, slots, until=None, but=self._set_aside(), limit=1)
+        if not waiting:
+            return LONGEST_SLEEP_SECONDS
+        seconds: float = (waiting[0]["next_due_at"] - now).total_seconds()
+        return min(seconds, LONGEST_SLEEP_SECONDS)
+
+    async def _settle(self, members: list[str]) -> None:
+        """Settles them together, or one by one when one of them cannot be, which is then set aside."""
+        try:
+            await self._ledger.settle(members)
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 -- which of them it was is found out next
+            for member in members:
+                await self._settle_alone(member)
+
+    async def _settle_alone(self, member: str) -> None:
+        try:
+            await self._ledger.settle([member])
+        except Unavailable:
+            raise
+        except Exception:
+            self._aside[member] = asyncio.get_running_loop().time() + SET_ASIDE_SECONDS
+            log.exception("worker.wallet_set_aside", worker=self.name, member=member, seconds=SET_ASIDE_SECONDS)
+
+    def _set_aside(self) -> list[str]:
+        now = asyncio.get_running_loop().time()
+        self._aside = {member: until for member, until in self._aside.items() if until > now}
+        return list(self._aside)[-MAX_SET_ASIDE:]
+
+
+async def _earliest(store: Store, *, until: datetime) -> tuple[datetime, list[str]] | None:
+    """The earliest instant not after `until` at which something is due, and wallets due at it."""
+    first = await _due(store, range(SLOTS), until=until, limit=1)
+    if not first:
+        return None
+    due_at: datetime = first[0]["next_due_at"]
+    return due_at, [wallet["_id"] for wallet in await _due(store, range(SLOTS), until=due_at)]
+
+
+async def _due(
+    store: Store, slots: Iterable[int], *, until: datetime | None, but: Collection[str] = (), limit: int = BATCH
+) -> list[dict[str, Any]]:
+    """The wallets of the slots that are due (by `until`, if given), the earliest first."""
+    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "next_due_at": {"$exists": True}}
+    if until is not None:
+        wanted["next_due_at"] = {"$exists": True, "$lte": until}
+    if but:
+        wanted["_id"] = {"$nin": list(but)}
+    cursor = store.wallets.find(wanted, {"next_due_at": 1}).sort("next_due_at", 1).limit(limit)
+    return await cursor.to_list()
