@@ -113,6 +113,15 @@ class Ledger:
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
 
+    @property
+    def programme(self) -> Programme:
+        """The programme in force."""
+        return self._programmes.current
+
+    def now(self) -> datetime:
+        """The instant, of the one clock."""
+        return self._clock.now()
+
     async def commit(self, command: Command) -> Outcome:
         """Decide the command on its wallet and keep the decision. Raises :class:`Unavailable`."""
         outcome = await self._enqueue(command.member, command)
@@ -121,13 +130,13 @@ class Ledger:
 
     async def preview(self, command: Command) -> Entry | Problem:
         """What committing the command now would decide, without keeping anything (SEMANTICS §3.8)."""
-        programme, now = self._programmes.current, self._clock.now()
+        programme, now = self.programme, self.now()
         if command.check is not None and (problem := command.check(programme, now)) is not None:
             return problem
         wallet = await self.journal.wallet(command.member)
         wallet = fold(wallet, due_entries(wallet, programme, now=now))
         evidence = None if command.load is None else await command.load(self.journal, wallet)
-        return command.decide(_situation(command, wallet, programme, now=now, evidence=evidence))
+        return command.decide(situation_of(command, wallet, programme, now=now, evidence=evidence))
 
     async def settle(self, members: Iterable[str]) -> int:
         """Post what has fallen due on the members' wallets, and bring the stored ones up to the journal.
@@ -197,7 +206,7 @@ class Ledger:
             await self._requeue(again, progress=len(again) < len(batch))
 
     def _batch(self, attempts: list[_Attempt]) -> "_Batch":
-        return _Batch(self.journal, attempts, programme=self._programmes.current, now=self._clock.now())
+        return _Batch(self.journal, attempts, programme=self.programme, now=self.now())
 
     async def _requeue(self, again: list[_Attempt], *, progress: bool) -> None:
         now = time.monotonic()
@@ -375,12 +384,12 @@ class _Batch:
             )
         else:
             decided = command.decide(
-                _situation(command, chain.wallet, self.programme, now=self.now, evidence=attempt.evidence)
+                situation_of(command, chain.wallet, self.programme, now=self.now, evidence=attempt.evidence)
             )
         if isinstance(decided, Entry):
             chain.push(decided, attempt)
         elif decided.kept:
-            chain.refused.append((attempt, _refusal(command, decided, self.now), len(chain.entries)))
+            chain.refused.append((attempt, refusal_of(command, decided, self.now), len(chain.entries)))
         else:
             self.unkept.append((attempt, decided))
 
@@ -517,7 +526,7 @@ class _Batch:
         self.again.append(attempt)
 
 
-def _situation(command: Command, wallet: Wallet, programme: Programme, *, now: datetime, evidence: Any) -> Situation:
+def situation_of(command: Command, wallet: Wallet, programme: Programme, *, now: datetime, evidence: Any) -> Situation:
     return Situation(
         wallet=wallet,
         programme=programme,
@@ -550,7 +559,8 @@ def replayed(found: Entry | Refusal, fingerprint: Fingerprint, wallet: Wallet) -
     return Outcome(decided=decided, wallet=wallet, replayed=True)
 
 
-def _refusal(command: Command, problem: Problem, now: datetime) -> Refusal:
+def refusal_of(command: Command, problem: Problem, now: datetime) -> Refusal:
+    """The decision against the command, as it is kept."""
     return Refusal(
         member=command.member,
         posted_at=now,

@@ -1,0 +1,189 @@
+"""The joint commit: documents that must agree, kept together or not at all.
+
+A gift is an entry in each of two wallets; a reward with limited stock is an entry and a count. These, and
+only these, go through a transaction (DESIGN §2): snapshot reads, majority writes, a few seconds in all. A
+duplicate key inside it ends it: what stands is read again and decided again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+import pymongo
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from domain.ledger.claim import claim_all
+from domain.ledger.command import Command, used_elsewhere
+from domain.ledger.commit import (
+    DEADLINE_SECONDS,
+    RETRY_SECONDS,
+    Ledger,
+    Outcome,
+    Unavailable,
+    refusal_of,
+    replay,
+    situation_of,
+)
+from domain.ledger.due import due_entries
+from domain.ledger.entry import Entry, entry_document, entry_from, refusal_document
+from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_from
+from domain.problems import Problem
+from domain.programme.programme import Programme
+
+Reserve = Callable[[AsyncClientSession, Entry], Awaitable[Problem | None]]
+"""Changes the other document inside the transaction, or says why it cannot; then nothing of it is kept."""
+
+Follow = Callable[[Entry], Command]
+"""The command on the other wallet that follows from the first entry."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What one run of the transaction came to: the first entry with the wallet after it, or a problem."""
+
+    decided: Entry | Problem
+    wallet: Wallet
+
+
+class _Refused(Exception):  # noqa: N818  -- ends a transaction without a trace
+    def __init__(self, problem: Problem, wallet: Wallet) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.wallet = wallet
+
+
+async def commit_jointly(
+    ledger: Ledger,
+    command: Command,
+    *,
+    reserve: Reserve | None = None,
+    follow: Follow | None = None,
+    queue: str | None = None,
+) -> Outcome:
+    """Commit the command together with what `reserve` changes and what `follow` asks of another wallet.
+
+    Keys, claims, refusals and replays are as with :meth:`Ledger.commit`; the caller's key is the first
+    command's. Commands with one `queue` go one after another in this process, so that they need not fight over
+    a document. Raises :class:`Unavailable`.
+    """
+    lock = asyncio.Lock() if queue is None else _queues.setdefault((id(ledger), queue), asyncio.Lock())
+    try:
+        with pymongo.timeout(DEADLINE_SECONDS):
+            async with asyncio.timeout(DEADLINE_SECONDS), lock:
+                return await _until_decided(ledger, command, reserve=reserve, follow=follow)
+    except TimeoutError:
+        raise Unavailable("It took too long. Send it again, with the same key.") from None
+    except PyMongoError as error:
+        raise Unavailable("The database did not answer. Send it again, with the same key.") from error
+
+
+_queues: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+
+
+async def _until_decided(
+    ledger: Ledger, command: Command, *, reserve: Reserve | None, follow: Follow | None
+) -> Outcome:
+    while True:
+        outcome = await _known(ledger, command)
+        if outcome is None:
+            outcome = await _attempt(ledger, command, reserve=reserve, follow=follow)
+        if outcome is not None:
+            return outcome
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _known(ledger: Ledger, command: Command) -> Outcome | None:
+    """What was decided under the key before, or is wrong with the input; None when it is to be decided now."""
+    decided = await ledger.journal.decided([(command.member, command.stored_key)])
+    for found in decided.values():
+        return await replay(ledger.journal, found, command.fingerprint)
+    problem = None if command.check is None else command.check(ledger.programme, ledger.now())
+    if problem is None:
+        while (claimed := (await claim_all(ledger.journal, [command]))[0]).is_blocked:
+            await asyncio.sleep(RETRY_SECONDS)
+        assert claimed.duplicate_of is None, command.operation
+        if claimed.used_by is not None:
+            return await replay(ledger.journal, claimed.used_by, command.fingerprint)
+        problem = used_elsewhere(command) if claimed.is_used_elsewhere else None
+    if problem is None:
+        return None
+    return Outcome(decided=problem, wallet=await ledger.journal.wallet(command.member), replayed=False)
+
+
+async def _attempt(
+    ledger: Ledger, command: Command, *, reserve: Reserve | None, follow: Follow | None
+) -> Outcome | None:
+    """One run of the transaction; None when it must be run again."""
+    programme, now = ledger.programme, ledger.now()
+
+    async def work(session: AsyncClientSession) -> _Pending:
+        return await _decide(ledger, session, command, programme, now, reserve=reserve, follow=follow)
+
+    try:
+        async with ledger.store.client.start_session() as session:
+            pending = await session.with_transaction(
+                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+            )
+    except _Refused as refused:
+        if not refused.problem.kept:
+            return Outcome(decided=refused.problem, wallet=refused.wallet, replayed=False)
+        return await _keep(ledger, command, refused, now)
+    except (DuplicateKeyError, BulkWriteError):
+        return None
+    return Outcome(decided=pending.decided, wallet=pending.wallet, replayed=False)
+
+
+async def _decide(
+    ledger: Ledger,
+    session: AsyncClientSession,
+    command: Command,
+    programme: Programme,
+    now: datetime,
+    *,
+    evidence: Entry | None = None,
+    reserve: Reserve | None = None,
+    follow: Follow | None = None,
+) -> _Pending:
+    assert command.load is None, command.operation
+    wallet, dues = await _settled(ledger, session, command.member, programme, now)
+    decided = command.decide(situation_of(command, wallet, programme, now=now, evidence=evidence))
+    if not isinstance(decided, Entry):
+        raise _Refused(decided, wallet)
+    if reserve is not None and (problem := await reserve(session, decided)) is not None:
+        raise _Refused(problem, wallet)
+    after = apply(wallet, decided)
+    await _post(ledger, session, [*dues, decided], after)
+    if follow is not None:
+        await _decide(ledger, session, follow(decided), programme, now, evidence=decided)
+    return _Pending(decided, after)
+
+
+async def _settled(
+    ledger: Ledger, session: AsyncClientSession, member: str, programme: Programme, now: datetime
+) -> tuple[Wallet, list[Entry]]:
+    """The wallet as the transaction's snapshot has it, with what is due, whose entries are still to be posted."""
+    document = await ledger.store.wallets.find_one({"_id": member}, session=session)
+    wallet = Wallet(member=member) if document is None else wallet_from(document)
+    newer = ledger.store.journal.find({"member": member, "seq": {"$gt": wallet.sequence}}, session=session)
+    wallet = fold(wallet, [entry_from(document) async for document in newer.sort("seq", 1)])
+    dues = due_entries(wallet, programme, now=now)
+    return fold(wallet, dues), dues
+
+
+async def _post(ledger: Ledger, session: AsyncClientSession, entries: Sequence[Entry], after: Wallet) -> None:
+    await ledger.store.journal.insert_many([entry_document(entry) for entry in entries], session=session)
+    await ledger.store.wallets.replace_one({"_id": after.member}, wallet_document(after), upsert=True, session=session)
+
+
+async def _keep(ledger: Ledger, command: Command, refused: _Refused, now: datetime) -> Outcome | None:
+    """Keep the refusal; None when the key was decided meanwhile. It was read from a snapshot with the journal in it."""
+    try:
+        await ledger.store.journal.insert_one(refusal_document(refusal_of(command, refused.problem, now)))
+    except DuplicateKeyError:
+        return None
+    return Outcome(decided=refused.problem, wallet=refused.wallet, replayed=False)
