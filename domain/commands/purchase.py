@@ -105,7 +105,7 @@ def _amount_problems(receipt: Receipt, programme: Programme) -> list[FieldProble
         added, total = (to_decimal(minor, receipt.currency) for minor in (lines_minor, receipt.total_minor))
         message = f"The lines add up to {added}, the total is {total}. Send lines that add up, or none."
         problems.append(FieldProblem(path="lines", message=message))
-    if not 0 <= receipt.paid_cashback_minor <= receipt.total_minor:
+    if not 0 <= receipt.paid_cashback_minor <= max(0, receipt.total_minor):
         problems.append(FieldProblem(path="paidWithCashback.amount", message="It must be between zero and the total."))
     return problems
 

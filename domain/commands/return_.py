@@ -40,14 +40,18 @@ class History:
 
 
 async def load_history(wanted: PurchaseReturn, journal: Journal, wallet: Wallet) -> History:
-    """Read the purchase and what happened to it. Expiries are read only when its lots are gone."""
+    """Read the purchase and what happened to it.
+
+    Expiries are read only when its lots are gone, or of the one kind that comes anew after it expired.
+    """
     purchase = await journal.entry(wanted.purchase)
     if purchase is None or purchase.member != wallet.member:
         return History(purchase=None)
     returns = tuple(await journal.reversals(purchase))
     expiries: list[Entry] = []
     lots = {(lot.asset, lot.key) for lot in wallet.lots}
-    if any((asset, key) not in lots for asset in _assets(purchase) for key in _own_lots(purchase, asset)):
+    own = [(asset, key) for asset in _assets(purchase) for key in _own_lots(purchase, asset)]
+    if any(key.idle or (asset, key) not in lots for asset, key in own):
         expiries = await journal.of_kind(wallet.member, EntryKind.EXPIRE, after=purchase.sequence)
     forgiving = await journal.forgiving(wallet.member, [entry.id for entry in expiries]) if expiries else []
     return History(purchase=purchase, returns=returns, expiries=tuple(expiries), forgiving=tuple(forgiving))

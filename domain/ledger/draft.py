@@ -117,7 +117,7 @@ class Draft:
             before -= passed
             back = min(amount, allocation.amount - passed)
             if back:
-                self.credit(asset, back, source=source, key=self._restored(allocation.key))
+                self.credit(asset, back, source=source, key=self._restored(asset, allocation.key))
                 amount -= back
         assert amount == 0, (asset, amount)
 
@@ -229,12 +229,13 @@ class Draft:
         )
         return seal(replace(bare, balances=balances(apply(wallet, bare), situation.now)))
 
-    def _restored(self, key: LotKey) -> LotKey:
+    def _restored(self, asset: str, key: LotKey) -> LotKey:
         now, programme = self.situation.now, self.situation.programme
-        if key.expires_at is None or key.expires_at > now:
+        gone_at = self.situation.wallet.idle_until.get(asset) if key.idle else key.expires_at
+        if gone_at is None or gone_at > now:
             return key
         last_day = add_period(local_date(now, programme.zone), programme.refund_grace)
-        return key._replace(expires_at=start_of_day(last_day + timedelta(days=1), programme.zone))
+        return key._replace(expires_at=start_of_day(last_day + timedelta(days=1), programme.zone), idle=False)
 
     def _post(self, posting: Posting) -> None:
         self.postings.append(posting)
