@@ -271,7 +271,7 @@ def assert_possible(wallet: Wallet, entry: Entry) -> None:
 
 
 def assert_conserved(wallet: Wallet, entries: Iterable[Entry]) -> None:
-    """Over all accounts each asset adds up to zero, and the member's side is what the wallet holds less what it owes."""
+    """Over all accounts each asset adds up to zero; the member's side is what the wallet holds less what it owes."""
     accounts: dict[tuple[str, str], int] = {}
     for entry in entries:
         for posting in entry.postings:
