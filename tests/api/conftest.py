@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -42,6 +43,18 @@ class MemberLookup:
     code: str | None = strawberry.UNSET
 
 
+@strawberry.enum
+class Pocket(StrEnum):
+    PREPAID = "PREPAID"
+    CASHBACK = "CASHBACK"
+
+
+@strawberry.input
+class LineInput:
+    sku: str
+    quantity: int = 1
+
+
 @strawberry.input
 class PurchaseInput:
     member: MemberLookup
@@ -50,6 +63,8 @@ class PurchaseInput:
     occurred_at: datetime | None = strawberry.UNSET
     quantity: Long | None = strawberry.UNSET
     attributes: JSON | None = strawberry.UNSET
+    lines: list[LineInput] | None = strawberry.UNSET
+    tender: list[Pocket] | None = strawberry.UNSET
     idempotency_key: IdempotencyKey
 
 
@@ -94,9 +109,10 @@ class Done:
     """What resolvers did, so that a test can say that nothing was."""
 
     recorded: list[str]
+    inputs: list[PurchaseInput]
 
 
-DONE = Done(recorded=[])
+DONE = Done(recorded=[], inputs=[])
 
 
 def a_member(now: datetime) -> Member:
@@ -136,6 +152,7 @@ class Mutation:
     async def record_purchase(self, info: Info, input: PurchaseInput) -> RecordPurchaseResult:  # noqa: A002
         require_partner(info)
         DONE.recorded.append(input.receipt)
+        DONE.inputs.append(input)
         if input.member.code == "unknown":
             return problem_type(NotFoundProblem(message="No such member.", what="member"))  # type: ignore[return-value]
         return PurchaseRecorded(member=a_member(info.context.now), replayed=False)
@@ -206,6 +223,7 @@ async def edge(store: Store, settings: Settings) -> AsyncIterator[Edge]:
     )
     app = build_app(services, a_schema())
     DONE.recorded.clear()
+    DONE.inputs.clear()
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
         yield Edge(app=app, services=services, client=client, clock=clock)

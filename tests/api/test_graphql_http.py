@@ -3,15 +3,28 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import cast
 
 import httpx
 import orjson
 import pytest
+import strawberry
 import uvicorn
 from structlog.testing import capture_logs
 
 from api.limits import MAX_BODY_BYTES
-from tests.api.conftest import DONE, Edge, codes
+from api.scalars import JSON, Currency, Decimal, IdempotencyKey, Long
+from tests.api.conftest import (
+    DONE,
+    Edge,
+    LineInput,
+    MemberLookup,
+    MoneyInput,
+    Pocket,
+    PurchaseInput,
+    codes,
+)
 
 GRAPHQL = "application/graphql-response+json"
 RECORD = """
@@ -370,6 +383,39 @@ async def test_an_input_that_cannot_be_taken_is_named_by_its_path(
     assert error["extensions"]["path"] == path
     assert told in error["message"]
     assert DONE.recorded == []
+
+
+async def test_an_input_comes_as_python_values_from_variables_and_from_literals(edge: Edge) -> None:
+    token = await edge.partner_token("activity:write")
+    literal = """mutation { recordPurchase(input: {member: {id: "m1"}, receipt: "R-1", idempotencyKey: "key-0001",
+      total: {amount: "12.50", currency: "EUR"}, occurredAt: "2026-07-06T10:00:00.1239+02:00",
+      quantity: 9007199254740991, attributes: {a: [1]}, lines: [{sku: "A"}, {sku: "B", quantity: 2}],
+      tender: [CASHBACK, PREPAID]}) { __typename } }"""
+    changes = {
+        "occurredAt": "2026-07-06T10:00:00.1239+02:00",
+        "quantity": 2**53 - 1,
+        "attributes": {"a": [1]},
+        "lines": [{"sku": "A"}, {"sku": "B", "quantity": 2}],
+        "tender": ["CASHBACK", "PREPAID"],
+    }
+
+    await edge.ask(RECORD, {"input": PURCHASE | changes}, token=token)
+    await edge.ask(literal, token=token)
+
+    expected = PurchaseInput(
+        member=MemberLookup(id=strawberry.ID("m1")),
+        receipt="R-1",
+        total=MoneyInput(amount=Decimal("12.50"), currency=Currency("EUR")),
+        occurred_at=datetime(2026, 7, 6, 8, 0, 0, 123_000, tzinfo=UTC),
+        quantity=Long(2**53 - 1),
+        attributes=cast("JSON", {"a": [1]}),
+        lines=[LineInput(sku="A"), LineInput(sku="B", quantity=2)],
+        tender=[Pocket.CASHBACK, Pocket.PREPAID],
+        idempotency_key=IdempotencyKey("key-0001"),
+    )
+    assert DONE.inputs == [expected, expected]
+    assert [type(each) for each in DONE.inputs[0].tender or []] == [Pocket, Pocket]
+    assert expected.member.code is strawberry.UNSET
 
 
 async def test_a_literal_that_cannot_be_taken_is_told_the_same_way(edge: Edge) -> None:
