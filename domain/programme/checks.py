@@ -212,9 +212,12 @@ def _tiers(definition: Definition) -> Found:
     last = -1
     for index, level in enumerate(definition.tiers.levels):
         path, threshold = f"tiers.levels.{index}.from", level.from_
-        if definition.tiers.metric == "spend":
+        if definition.tiers.metric == "spend" and threshold != 0:
+            if isinstance(threshold, int):
+                yield path, f'Must be an amount in quotes, such as "{threshold}.00".'
+                continue
             try:
-                threshold = to_minor(str(threshold), definition.currency)
+                threshold = to_minor(threshold, definition.currency)
             except AmountError as error:
                 yield path, str(error)
                 continue

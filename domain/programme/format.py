@@ -469,7 +469,7 @@ def _threshold(value: object) -> int | str:
 
 
 class Level(Model):
-    """`from` is in the metric's unit: points, visits, or an amount of money for spend."""
+    """`from` is in the metric's unit: points, visits, or an amount of money in quotes for spend."""
 
     id: Identifier
     from_: Annotated[int | str, PlainValidator(_threshold), Field(alias="from")]

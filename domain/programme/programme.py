@@ -6,7 +6,7 @@ that earning is integer arithmetic. It expects a definition that `checks.read_de
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
 from types import MappingProxyType
@@ -106,7 +106,7 @@ class Programme:
     """One version in force. `digest` is the SHA-256 of its source, hexadecimal, empty when it has none."""
 
     version: int
-    definition: Definition
+    definition: Definition = field(repr=False)
     digest: str
     currency: str
     zone: ZoneInfo
@@ -114,10 +114,13 @@ class Programme:
     points: LotPolicy
     cashback: LotPolicy
     refund_grace: Period
-    rules: Mapping[str, EventRules]
-    rules_by_id: Mapping[str, EarningRule]
-    tiers: Tiers | None
-    places: Mapping[str, Place]
+    rules: Mapping[str, EventRules] = field(repr=False)
+    rules_by_id: Mapping[str, EarningRule] = field(repr=False)
+    tiers: Tiers | None = field(repr=False)
+    places: Mapping[str, Place] = field(repr=False)
+    vouchers: Mapping[str, VoucherKind] = field(repr=False)
+    bonuses: Mapping[str, Bonus] = field(repr=False)
+    rewards: Mapping[str, Reward] = field(repr=False)
 
 
 def compile_programme(definition: Definition, version: int, *, digest: str = "") -> Programme:
@@ -136,6 +139,9 @@ def compile_programme(definition: Definition, version: int, *, digest: str = "")
         rules_by_id=MappingProxyType({rule.id: rule for rule in definition.earning}),
         tiers=None if definition.tiers is None else _tiers(definition.tiers, definition.currency),
         places=MappingProxyType({place.id: place for place in definition.places}),
+        vouchers=MappingProxyType({voucher.id: voucher for voucher in definition.vouchers}),
+        bonuses=MappingProxyType({bonus.id: bonus for bonus in definition.bonuses}),
+        rewards=MappingProxyType({reward.id: reward for reward in definition.rewards}),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from domain.programme.definition import DefinitionInvalid, ProgrammeProblem, check_source, load_definition
 from domain.programme.programme import Programme, compile_programme, digest_of
@@ -158,12 +159,13 @@ class Programmes:
 
     async def follow(self) -> None:
         """Keep :attr:`current` current until cancelled. Run it as a task; it survives the database going away."""
+        # A change stream takes no other read concern than majority.
+        followed = self._documents.with_options(read_concern=ReadConcern("majority"))
         failures = 0
         while True:
             try:
-                stream = await self._documents.watch(
-                    [{"$match": {"operationType": "insert"}}], max_await_time_ms=WATCH_MS
-                )
+                await self.refresh()
+                stream = await followed.watch([{"$match": {"operationType": "insert"}}], max_await_time_ms=WATCH_MS)
                 async with stream:
                     await self.refresh()
                     failures = 0
