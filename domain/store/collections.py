@@ -19,6 +19,7 @@ WALLETS: Final = "wallets"
 JOURNAL: Final = "journal"
 CLAIMS: Final = "claims"
 MEMBERS: Final = "members"
+SESSIONS: Final = "sessions"
 PARTNERS: Final = "partners"
 PROGRAMMES: Final = "programmes"
 SIGNING_KEYS: Final = "signing_keys"
@@ -32,6 +33,7 @@ ALL: Final = (
     JOURNAL,  # one per decided command: the truth
     CLAIMS,  # one per receipt: which member and key it belongs to
     MEMBERS,
+    SESSIONS,  # one per sign-in on a phone
     PARTNERS,
     PROGRAMMES,  # one per published version
     SIGNING_KEYS,

@@ -50,6 +50,7 @@ class Store:
     journal: AsyncCollection[Document] = field(init=False)
     claims: AsyncCollection[Document] = field(init=False)
     members: AsyncCollection[Document] = field(init=False)
+    sessions: AsyncCollection[Document] = field(init=False)
     partners: AsyncCollection[Document] = field(init=False)
     programmes: AsyncCollection[Document] = field(init=False)
     signing_keys: AsyncCollection[Document] = field(init=False)

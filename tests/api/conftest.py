@@ -26,6 +26,9 @@ from domain.programme.published import Programmes, ensure_first
 from domain.settings import Settings
 from domain.store.clock import SandboxClock
 from domain.store.connection import Store
+from tests.api.shop import shop
+
+__all__ = ["shop"]
 
 PROGRAMME = Path(__file__).parents[2] / "programme.yaml"
 START = datetime(2026, 7, 6, 8, 30, tzinfo=UTC)

@@ -1,0 +1,58 @@
+"""`node(id:)`: anything that has an id, under the same access as everywhere else."""
+
+import strawberry
+
+from api.access import TABLE, Caller, MemberCaller, allows
+from api.context import Context, Info
+from api.members import MemberLookup, find_account, locale_of, member_type
+from api.node import Node
+from api.partners import Partner, partner_type
+from api.places import place_type
+from api.wallet import Entry, entry_types
+from domain.ledger.entry import member_of_entry
+from domain.partners.partner import find_partner
+
+
+@strawberry.type
+class NodeQuery:
+    @strawberry.field
+    async def node(self, info: Info, id: strawberry.ID) -> Node | None:  # noqa: A002 -- the contract's name
+        """The thing of that id if the caller may see it; None for all else, whether it exists or not."""
+        context = info.context
+        place = place_type(context.wallet.programmes.current, id)
+        if place is not None:
+            return place
+        if member_of_entry(id) is not None:
+            return await _entry(context, id)
+        partner = await _partner(context, id)
+        return partner if partner is not None else await _member(context, id)
+
+
+async def _member(context: Context, identifier: str) -> Node | None:
+    if not _may(context.caller, "Query.member"):
+        return None
+    account = await find_account(context, MemberLookup(id=strawberry.ID(identifier)))
+    return None if account is None else member_type(account.member, account.wallet, context)
+
+
+async def _entry(context: Context, identifier: str) -> Entry | None:
+    member = member_of_entry(identifier)
+    if member is None or not _may(context.caller, "Member.wallet"):
+        return None
+    account = await find_account(context, MemberLookup(id=strawberry.ID(member)))
+    entry = None if account is None else await context.wallet.ledger.journal.entry(identifier)
+    if account is None or entry is None:
+        return None
+    return (await entry_types([entry], context.wallet.programmes, locale_of(account.member, context)))[0]
+
+
+async def _partner(context: Context, identifier: str) -> Partner | None:
+    if getattr(context.caller, "client_id", None) != identifier:
+        return None
+    partner = await find_partner(context.wallet.store, identifier)
+    return None if partner is None else partner_type(partner)
+
+
+def _may(caller: Caller, coordinate: str) -> bool:
+    """Whether the caller may touch that field; a member's own session always may see the member himself."""
+    return isinstance(caller, MemberCaller) or allows(caller, TABLE[coordinate])

@@ -1,0 +1,55 @@
+"""What mutations answer: the entry that was posted and the member with the wallet after it, or a problem."""
+
+from typing import TypeVar
+
+import strawberry
+
+from api.context import Context
+from api.members import Member, locale_of, member_type
+from api.problems import problem_type
+from api.wallet import Entry, entry_types
+from domain.ledger.commit import Outcome
+from domain.ledger.entry import Entry as JournalEntry
+from domain.members.member import Member as MemberRecord
+from domain.members.member import member_by_id
+from domain.problems import Problem
+
+
+@strawberry.interface(
+    description=(
+        "The wallet after the entry, so that a client's cache is right without a second request. "
+        "`replayed` is true when the key had been used before."
+    )
+)
+class Posted:
+    entry: Entry
+    member: Member
+    replayed: bool
+
+
+_P = TypeVar("_P", bound=Posted)
+_R = TypeVar("_R")
+
+
+async def answer(outcome: Outcome, member: MemberRecord | None, context: Context, kind: type[_P]) -> _P:
+    """The outcome as `kind`, or as its problem (see :func:`told`).
+
+    `member` is whose wallet the command was for; None, or another than the entry's, is looked up.
+    """
+    decided = outcome.decided
+    if not isinstance(decided, JournalEntry):
+        return told(decided, kind)
+    if member is None or member.id != decided.member:
+        member = await member_by_id(context.wallet.store, decided.member)
+        assert member is not None, "an entry of nobody"
+    (entry,) = await entry_types([decided], context.wallet.programmes, locale_of(member, context))
+    return kind(entry=entry, member=member_type(member, outcome.wallet, context), replayed=outcome.replayed)
+
+
+def told(problem: Problem, instead_of: type[_R]) -> _R:
+    """The problem, where `instead_of` would have been answered.
+
+    The result's union must have it beside that type, which the schema sees to: whatever else comes is a bug.
+    """
+    del instead_of
+    return problem_type(problem)  # type: ignore[return-value]  # the one place where a union is not spelt out

@@ -1,0 +1,73 @@
+"""What only a sandbox has: signing in as anybody, staff tokens for the asking, and the clock's hand.
+
+These types are not part of the schema of any other mode.
+"""
+
+from datetime import datetime
+from typing import Final
+
+import strawberry
+
+from api.context import Info
+from api.described import described
+from api.errors import InvalidValue
+from api.faults import Faults, given
+from api.posted import told
+from api.profiles import ProfileInput, read_profile
+from api.sessions import Session, SignInResult, session_type
+from api.tokens import ScopeUnknown
+from domain.ledger.expiry import local_date
+from domain.members.enrolment import member_for_subject
+from domain.store.clock import ClockMovedBack, SandboxClock
+from domain.store.codec import format_instant
+from notifications.worker import advance
+
+ISSUER: Final = "sandbox"
+STAFF_SUBJECT: Final = "sandbox"
+
+
+@strawberry.type
+class ClockAdvanced:
+    now: datetime
+    done: int
+
+
+@strawberry.type
+class SandboxMutation:
+    @described("Sign in as anybody, made on first sight.")
+    async def sandbox_sign_in(
+        self, info: Info, subject: str, profile: ProfileInput | None = strawberry.UNSET
+    ) -> SignInResult:
+        context, services = info.context, info.context.wallet
+        faults = Faults()
+        faults.text("subject", subject)
+        today = local_date(context.now, services.programmes.current.zone)
+        told_profile = read_profile(given(profile), faults, today=today)
+        if (wrong := faults.problem) is not None:
+            return told(wrong, Session)
+        member, is_new = await member_for_subject(
+            services.ledger, issuer=ISSUER, subject=subject, profile=told_profile, now=context.now
+        )
+        return await session_type(member.id, context, is_new=is_new)
+
+    @described("A token with any staff scopes.")
+    async def sandbox_staff_token(self, info: Info, scopes: list[str]) -> str:
+        try:
+            token = await info.context.wallet.tokens.issue_staff_token(STAFF_SUBJECT, scopes, info.context.now)
+        except ScopeUnknown as error:
+            raise InvalidValue(str(error)) from None
+        return token.text
+
+    @described(
+        "Move the sandbox's clock forward, doing everything that falls due on the way, in order, before it answers."
+    )
+    async def advance_clock(self, info: Info, to: datetime) -> ClockAdvanced:
+        services = info.context.wallet
+        assert isinstance(services.clock, SandboxClock), "a sandbox's schema over another clock"
+        try:
+            done = await advance(services.store, services.clock, services.ledger, to)
+        except ClockMovedBack as error:
+            raise InvalidValue(
+                f"The clock stands at {format_instant(error.now)} and only moves forward; send a later instant."
+            ) from None
+        return ClockAdvanced(now=services.clock.now(), done=done)

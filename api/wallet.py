@@ -1,0 +1,337 @@
+"""The wallet, its balances and its journal, as the contract shows them.
+
+`wallet_type` and `entry_types` make finished values; of the fields only `activity` and `entry` load. Balances
+are effective at the instant of the request (SEMANTICS §2.4).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+
+import strawberry
+
+from api.awards import Awards
+from api.bonuses import Bonus
+from api.context import Info
+from api.described import described
+from api.errors import InvalidValue
+from api.faults import given
+from api.money import Money, money
+from api.node import Node
+from api.pages import PageInfo, page, window
+from api.places import Place, place_type
+from api.scalars import Long
+from api.titles import entry_texts
+from domain.ledger.activity import activity as read_activity
+from domain.ledger.entry import Entry as JournalEntry
+from domain.ledger.entry import EntryKind, member_of_entry
+from domain.ledger.posting import POINTS, currency_of, pocket_of
+from domain.ledger.wallet import Wallet as WalletState
+from domain.ledger.wallet import assets_of, standing
+from domain.programme.programme import Programme
+from domain.programme.published import Programmes
+
+strawberry.enum(EntryKind)
+
+
+@strawberry.enum
+class Pocket(StrEnum):
+    PREPAID = "PREPAID"
+    CASHBACK = "CASHBACK"
+    BONUS = "BONUS"
+
+
+@strawberry.type
+class ExpiringPoints:
+    amount: Long
+    at: datetime
+
+
+@strawberry.type
+class PointsBalance:
+    available: Long = strawberry.field(description="Can be spent now: neither pending, held nor expired.")
+    pending: Long
+    held: Long
+    owed: Long = strawberry.field(
+        description=(
+            "Owed after a return took back points that were spent already; the next points earned pay it first."
+        )
+    )
+    lifetime_earned: Long
+    expiring: list[ExpiringPoints] = strawberry.field(description="Soonest first.")
+
+
+@strawberry.type
+class AutoTopUp:
+    below: Money
+    amount: Money
+    enabled: bool
+
+
+@strawberry.type
+class PrepaidBalance:
+    available: Money
+    held: Money
+    auto_top_up: AutoTopUp | None
+
+
+@strawberry.type
+class ExpiringMoney:
+    amount: Money
+    at: datetime
+
+
+@strawberry.type
+class CashbackBalance:
+    available: Money
+    pending: Money
+    owed: Money
+    expiring: list[ExpiringMoney]
+
+
+@strawberry.type
+class Hold:
+    id: strawberry.ID
+    amount: Money
+    partner: str
+    expires_at: datetime
+    created_at: datetime
+
+
+@strawberry.type
+class EntryMoney:
+    pocket: Pocket
+    amount: Money
+
+
+@strawberry.type(
+    description="Value went from one account to the other: every entry balances by construction.",
+)
+class Posting:
+    source: str
+    destination: str
+    asset: str
+    amount: Long
+
+
+@strawberry.type
+class Explanation:
+    rule: strawberry.ID
+    text: str
+    points: Long
+    cashback: Money | None
+
+
+@strawberry.type
+class BalanceAfter:
+    points: Long
+    prepaid: list[Money]
+    cashback: list[Money]
+
+
+@strawberry.type(description="One line of the journal: what happened, what moved, and why.")
+class Entry(Node):
+    sequence: Long
+    kind: EntryKind
+    occurred_at: datetime
+    posted_at: datetime
+    title: str
+    place: Place | None
+    receipt: str | None
+    points: Long = strawberry.field(description="Signed, from the member's side.")
+    money: list[EntryMoney]
+    postings: list[Posting]
+    explanation: list[Explanation] = strawberry.field(description="Which rule gave what, in the order applied.")
+    awards: Awards
+    balance_after: BalanceAfter
+    reverses: strawberry.ID | None
+    hash: str = strawberry.field(description="SHA-256 over this entry and the one before it, hexadecimal.")
+
+
+@strawberry.type
+class EntryEdge:
+    cursor: str
+    node: Entry
+
+
+@strawberry.type
+class EntryConnection:
+    edges: list[EntryEdge]
+    nodes: list[Entry]
+    page_info: PageInfo
+
+
+@strawberry.type
+class Wallet:
+    member_id: strawberry.Private[str]
+    locale: strawberry.Private[str]
+    version: Long = strawberry.field(description="Grows by one with every entry; equal versions mean equal wallets.")
+    points: PointsBalance
+    prepaid: list[PrepaidBalance]
+    cashback: list[CashbackBalance]
+    bonuses: list[Bonus]
+    holds: list[Hold]
+
+    @described("Newest first.")
+    async def activity(
+        self,
+        info: Info,
+        first: int = 20,
+        after: str | None = strawberry.UNSET,
+        kinds: list[EntryKind] | None = strawberry.UNSET,
+    ) -> EntryConnection:
+        """Entries up to this version of the wallet, so that both tell of the same instant."""
+        asked = window("activity", first, given(after))
+        below: str | int = self.version + 1 if asked.after is None else asked.after[0]
+        if not isinstance(below, int):
+            raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
+        services = info.context.wallet
+        entries = await read_activity(
+            services.store,
+            self.member_id,
+            below=min(below, self.version + 1),
+            limit=asked.fetch,
+            kinds=given(kinds),
+        )
+        nodes = await entry_types(entries, services.programmes, self.locale)
+        found = page("activity", asked, items=nodes, key=lambda entry: (entry.sequence,))
+        return EntryConnection(
+            edges=[
+                EntryEdge(cursor=cursor, node=node) for cursor, node in zip(found.cursors, found.nodes, strict=True)
+            ],
+            nodes=found.nodes,
+            page_info=found.page_info,
+        )
+
+    @strawberry.field
+    async def entry(self, info: Info, id: strawberry.ID) -> Entry | None:  # noqa: A002 -- the contract's name
+        if member_of_entry(id) != self.member_id:
+            return None
+        services = info.context.wallet
+        found = await services.ledger.journal.entry(id)
+        if found is None or found.sequence > self.version:
+            return None
+        return (await entry_types([found], services.programmes, self.locale))[0]
+
+
+def wallet_type(wallet: WalletState, programme: Programme, *, now: datetime, locale: str) -> Wallet:
+    """The wallet at that instant, with a row per currency that the programme has or the wallet holds."""
+    points = standing(wallet, POINTS, now)
+    currencies: dict[str, list[str]] = {"prepaid": [programme.currency], "cashback": [programme.currency]}
+    for asset in sorted(assets_of(wallet) - {POINTS}):
+        rows = currencies.setdefault(pocket_of(asset), [])
+        if currency_of(asset) not in rows:
+            rows.append(currency_of(asset))
+    return Wallet(
+        member_id=wallet.member,
+        locale=locale,
+        version=Long(wallet.sequence),
+        points=PointsBalance(
+            available=Long(points.available),
+            pending=Long(points.pending),
+            held=Long(0),
+            owed=Long(points.owed),
+            lifetime_earned=Long(wallet.lifetime_points),
+            expiring=[ExpiringPoints(amount=Long(amount), at=at) for amount, at in points.expiring],
+        ),
+        prepaid=[_prepaid(wallet, currency, now) for currency in currencies["prepaid"]],
+        cashback=[_cashback(wallet, currency, now) for currency in currencies["cashback"]],
+        bonuses=[],
+        holds=[],
+    )
+
+
+async def entry_types(entries: Sequence[JournalEntry], programmes: Programmes, locale: str) -> list[Entry]:
+    """The entries with the texts of the versions that they were made by, all of which are found first."""
+    versions = list({entry.programme_version for entry in entries})
+    found = dict(zip(versions, await asyncio.gather(*map(programmes.at, versions)), strict=True))
+    return [entry_type(entry, found[entry.programme_version], locale) for entry in entries]
+
+
+def entry_type(entry: JournalEntry, programme: Programme, locale: str) -> Entry:
+    """The entry in the reader's language; `programme` is the version that it names."""
+    texts = entry_texts(programme, locale)
+    currency = programme.currency
+    after = {f"{pocket}/{currency}": 0 for pocket in ("prepaid", "cashback")} | dict(entry.balances.money)
+    tier = entry.changes.tier
+    return Entry(
+        id=strawberry.ID(entry.id),
+        sequence=Long(entry.sequence),
+        kind=entry.kind,
+        occurred_at=entry.occurred_at,
+        posted_at=entry.posted_at,
+        title=texts.title(entry),
+        place=place_type(programme, entry.place),
+        receipt=entry.receipt,
+        points=Long(entry.points),
+        money=_moved_money(entry),
+        postings=[
+            Posting(
+                source=posting.source,
+                destination=posting.destination,
+                asset=posting.asset,
+                amount=Long(posting.amount),
+            )
+            for posting in entry.postings
+        ],
+        explanation=explanations(entry, programme, locale),
+        awards=Awards(
+            badges=[],
+            vouchers=[],
+            bonuses=[],
+            stamps=[],
+            streaks=[],
+            challenges=[],
+            tier=None if tier is None or entry.kind is not EntryKind.PURCHASE else strawberry.ID(tier.level),
+        ),
+        balance_after=BalanceAfter(
+            points=Long(entry.balances.points),
+            prepaid=_of_pocket(after, "prepaid"),
+            cashback=_of_pocket(after, "cashback"),
+        ),
+        reverses=None if entry.reverses is None else strawberry.ID(entry.reverses),
+        hash=entry.hash,
+    )
+
+
+def explanations(entry: JournalEntry, programme: Programme, locale: str) -> list[Explanation]:
+    """The rows of the entry with their texts."""
+    texts = entry_texts(programme, locale)
+    return [
+        Explanation(
+            rule=strawberry.ID(row.rule),
+            text=texts.reason(entry, row),
+            points=Long(row.points),
+            cashback=money(row.cashback_minor, programme.currency) if row.cashback_minor else None,
+        )
+        for row in entry.explanation
+    ]
+
+
+def _prepaid(wallet: WalletState, currency: str, now: datetime) -> PrepaidBalance:
+    held = standing(wallet, f"prepaid/{currency}", now)
+    return PrepaidBalance(available=money(held.available, currency), held=money(0, currency), auto_top_up=None)
+
+
+def _cashback(wallet: WalletState, currency: str, now: datetime) -> CashbackBalance:
+    held = standing(wallet, f"cashback/{currency}", now)
+    return CashbackBalance(
+        available=money(held.available, currency),
+        pending=money(held.pending, currency),
+        owed=money(held.owed, currency),
+        expiring=[ExpiringMoney(amount=money(amount, currency), at=at) for amount, at in held.expiring],
+    )
+
+
+def _moved_money(entry: JournalEntry) -> list[EntryMoney]:
+    assets = dict.fromkeys(posting.asset for posting in entry.postings if posting.asset != POINTS)
+    return [
+        EntryMoney(pocket=Pocket(pocket_of(asset).upper()), amount=money(moved, currency_of(asset)))
+        for asset in assets
+        if (moved := entry.moved(asset))
+    ]
+
+
+def _of_pocket(after: dict[str, int], pocket: str) -> list[Money]:
+    return [money(minor, currency_of(asset)) for asset, minor in after.items() if pocket_of(asset) == pocket]
