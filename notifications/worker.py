@@ -10,14 +10,16 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 import structlog
 from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
 
+from domain.ledger.accounts import SlotLost, following
 from domain.ledger.commit import Ledger, Unavailable
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import EntryKind
@@ -33,6 +35,8 @@ SET_ASIDE_SECONDS: Final = 60.0
 MAX_SET_ASIDE: Final = 1_000
 STOP_SECONDS: Final = 10.0
 MAX_STALLED: Final = 20
+CATCH_UP_SECONDS: Final = 0.2
+"""How long a wallet may be behind an entry that arrived before it is taken for left behind."""
 
 _DUE_KINDS: Final = [EntryKind.EXPIRE.value, EntryKind.MATURE.value, EntryKind.REVIEW.value]
 
@@ -111,7 +115,11 @@ class Worker:
     async def run(self) -> None:
         """Works until :meth:`stop`, then finishes what it is at, within 10 seconds, and gives its slots back."""
         log.info("worker.started", worker=self.name)
-        steps: dict[str, Callable[[], Awaitable[float]]] = {"beat": self._beat, "due": self._settle_due}
+        steps: dict[str, Callable[[], Awaitable[float]]] = {
+            "beat": self._beat,
+            "due": self._settle_due,
+            "journal": self._follow,
+        }
         loops = [asyncio.create_task(self._repeat(name, step), name=f"worker-{name}") for name, step in steps.items()]
         try:
             await self._stopping.wait()
@@ -165,6 +173,29 @@ class Worker:
             return 0.0
         return await self._until_due(slots, now)
 
+    async def _follow(self) -> float:
+        """Repairs and counts what arrives, in this order, for as long as the slots stay the same."""
+        held = dict(self._leases.held)
+        if not held:
+            return self._beat_seconds / 4
+        with suppress(SlotLost):
+            async with following(self._store, held) as journal:
+                while self._leases.held == held and not self._stopping.is_set():
+                    arrived = await journal.arrived()
+                    await self._repair(arrived.heads)
+                    await journal.count(arrived)
+        return self._beat_seconds / 20
+
+    async def _repair(self, heads: Mapping[str, int]) -> None:
+        """Brings stored wallets up to the entries that arrived: whoever posted those may have died at once."""
+        behind = await _behind(self._store, heads) if heads else {}
+        if behind:
+            await asyncio.sleep(CATCH_UP_SECONDS)
+            behind = await _behind(self._store, behind)
+        if behind:
+            log.info("worker.repairs", worker=self.name, wallets=len(behind))
+            await self._settle(list(behind))
+
     async def _until_due(self, slots: Iterable[int], now: datetime) -> float:
         waiting = await _due(self._store, slots, until=None, but=self._set_aside(), limit=1)
         if not waiting:
@@ -195,6 +226,14 @@ class Worker:
         now = asyncio.get_running_loop().time()
         self._aside = {member: until for member, until in self._aside.items() if until > now}
         return list(self._aside)[-MAX_SET_ASIDE:]
+
+
+async def _behind(store: Store, heads: Mapping[str, int]) -> dict[str, int]:
+    """Those of the members whose wallet, as the majority has it, is behind that sequence."""
+    wallets = store.wallets.with_options(read_concern=ReadConcern("majority"))
+    cursor = wallets.find({"_id": {"$in": list(heads)}}, {"seq": 1})
+    stored = {wallet["_id"]: wallet["seq"] async for wallet in cursor}
+    return {member: head for member, head in heads.items() if stored.get(member, 0) < head}
 
 
 async def _earliest(store: Store, *, until: datetime) -> tuple[datetime, list[str]] | None:
