@@ -6,9 +6,10 @@ fingerprint covers the operation's name and its whole input (SEMANTICS §1).
 """
 
 import hashlib
+import secrets
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +47,7 @@ class Command:
     """One attempt of one caller on one wallet.
 
     `actor` is the caller (``partner:<client>``, ``member:<id>``, ``staff:<subject>``, ``system``); `receipt`
-    is the partner's receipt number that the entry will own, if any.
+    is the partner's receipt number that the entry will own, if any. `seed` is what codes are drawn from.
     """
 
     member: str
@@ -58,6 +59,7 @@ class Command:
     check: Check | None = None
     load: Load | None = None
     receipt: str | None = None
+    seed: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
 
     @property
     def stored_key(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 from pymongo import ReplaceOne
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
@@ -28,6 +29,7 @@ from domain.ledger.draft import Situation
 from domain.ledger.due import due_entries
 from domain.ledger.entry import Entry, Refusal, entry_document, refusal_document
 from domain.ledger.journal import Journal
+from domain.ledger.projection import voucher_writes
 from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_from
 from domain.problems import DuplicateReceipt, Problem
 from domain.programme.programme import Programme
@@ -234,6 +236,7 @@ class _Batch:
         self.unkept: list[tuple[_Attempt, Problem]] = []
         self.followers: list[tuple[_Attempt, _Attempt]] = []
         self.behind: set[str] = set()
+        self.caught_up: list[tuple[Wallet, Entry]] = []
 
     async def run(self) -> list[_Attempt]:
         attempts = self._without_followers()
@@ -314,7 +317,11 @@ class _Batch:
         newer = await self.journal.after(behind)
         self.behind.update(newer)
         for member in behind:
-            wallets[member] = fold(wallets.get(member, Wallet(member=member)), newer.get(member, ()))
+            wallet = wallets.get(member, Wallet(member=member))
+            for entry in newer.get(member, ()):
+                self.caught_up.append((wallet, entry))
+                wallet = apply(wallet, entry)
+            wallets[member] = wallet
         return wallets
 
     async def _claim(self, attempts: list[_Attempt]) -> set[_Attempt]:
@@ -466,8 +473,26 @@ class _Batch:
         ]
         if not writes:
             return
+        await self._write_over(self.store.vouchers, self._voucher_writes(chains))
+        await self._write_over(self.wallets, writes)
+
+    def _voucher_writes(self, chains: Mapping[str, _Chain]) -> list[ReplaceOne[dict[str, Any]]]:
+        posted = voucher_writes(
+            step
+            for chain in chains.values()
+            for step in zip(chain.wallets, chain.entries[: chain.inserted], strict=False)
+        )
+        return voucher_writes(self.caught_up) + posted
+
+    @staticmethod
+    async def _write_over(
+        collection: AsyncCollection[dict[str, Any]], writes: list[ReplaceOne[dict[str, Any]]]
+    ) -> None:
+        """Replace what is older; what is newer already makes an upsert fail as a duplicate, and stays."""
+        if not writes:
+            return
         try:
-            await self.wallets.bulk_write(writes, ordered=False)
+            await collection.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
             duplicates_in(error)
 
@@ -536,6 +561,7 @@ def situation_of(command: Command, wallet: Wallet, programme: Programme, *, now:
         operation=command.operation,
         fingerprint=command.fingerprint.digest,
         leaves=command.fingerprint.leaves,
+        seed=command.seed,
         evidence=evidence,
     )
 

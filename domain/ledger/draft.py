@@ -7,13 +7,15 @@ value that goes out is taken in spending order (§2.2).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from domain.ledger.entry import Changes, Entry, EntryKind, Note, Purchase, Return, seal
+from domain.ledger.bonus import Bonus, Growth, bonus_id
+from domain.ledger.entry import Changes, Entry, EntryKind, Note, Purchase, Return, entry_id, seal
 from domain.ledger.expiry import (
     ExpiryKind,
     LotPolicy,
+    Period,
     add_period,
     expires_at,
     local_date,
@@ -23,7 +25,9 @@ from domain.ledger.expiry import (
 from domain.ledger.hold import HeldPart, Hold
 from domain.ledger.lot import Allocation, Lot, LotKey, add, is_spendable, spending_order, take
 from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, pocket_of
+from domain.ledger.voucher import Voucher, code_from, voucher_id
 from domain.ledger.wallet import Wallet, apply, balances
+from domain.money import to_minor
 from domain.programme.earning import ExplanationRow
 from domain.programme.programme import Programme
 
@@ -32,7 +36,8 @@ from domain.programme.programme import Programme
 class Situation:
     """What a decision may know: the settled wallet, the programme in force, the instant, who asks, and `evidence`.
 
-    `evidence` is what the command's own `load` read from the journal; None when it has none.
+    `seed` is random, made with the command, so that the decision need not be. `evidence` is what the command's own
+    `load` read from the journal; None when it has none.
     """
 
     wallet: Wallet
@@ -43,6 +48,7 @@ class Situation:
     operation: str
     fingerprint: str
     leaves: str
+    seed: bytes = b""
     evidence: Any = None
 
 
@@ -56,6 +62,8 @@ class Draft:
         self.postings: list[Posting] = []
         self.lots = situation.wallet.lots
         self.owed = dict(situation.wallet.owed)
+        self.vouchers: list[Voucher] = []
+        self.bonuses: list[Bonus] = []
 
     def available(self, asset: str) -> int:
         """What can be taken of the asset now, in its unit; nothing while something is owed."""
@@ -120,6 +128,55 @@ class Draft:
                 self.credit(asset, back, source=source, key=self._restored(asset, allocation.key))
                 amount -= back
         assert amount == 0, (asset, amount)
+
+    def issue(
+        self,
+        kind: str,
+        *,
+        reward: str | None = None,
+        paid: tuple[Allocation, ...] = (),
+        returns_points: bool = False,
+        keeps_from_minor: int | None = None,
+        sku: str | None = None,
+    ) -> Voucher:
+        """Issue a voucher of that kind of the programme, usable through the last day of its period."""
+        situation = self.situation
+        definition = situation.programme.vouchers[kind]
+        identifier = voucher_id(self._entry_id, len(self.vouchers))
+        voucher = Voucher(
+            id=identifier,
+            code=code_from(situation.seed, identifier),
+            definition=kind,
+            issued_at=situation.now,
+            issued_on=self.today.isoformat(),
+            expires_at=self._after(definition.expires),
+            reward=reward,
+            paid=paid,
+            returns_points=returns_points,
+            keeps_from_minor=keeps_from_minor,
+            sku=sku,
+        )
+        self.vouchers.append(voucher)
+        return voucher
+
+    def grant(self, kind: str) -> Bonus:
+        """Grant a growing bonus of that kind of the programme; its steps come at the first instant of their days."""
+        programme, now = self.situation.programme, self.situation.now
+        definition = programme.bonuses[kind]
+        steps = [Growth(at=now, worth_minor=to_minor(definition.worth, programme.currency))]
+        for growth in definition.grows:
+            day = add_period(self.today, growth.after)
+            worth_minor = to_minor(growth.worth, programme.currency)
+            steps.append(Growth(at=start_of_day(day, programme.zone), worth_minor=worth_minor))
+        bonus = Bonus(
+            id=bonus_id(self._entry_id, len(self.bonuses)),
+            definition=kind,
+            currency=programme.currency,
+            steps=tuple(steps),
+            expires_at=self._after(definition.expires),
+        )
+        self.bonuses.append(bonus)
+        return bonus
 
     def hold(self, asset: str, amount: int) -> HeldPart:
         """Set `amount` aside in spending order; it must be available."""
@@ -217,7 +274,11 @@ class Draft:
             programme_version=situation.programme.version,
             previous_hash=wallet.head,
             postings=tuple(self.postings),
-            changes=changes or Changes(),
+            changes=replace(
+                changes or Changes(),
+                vouchers=(*(changes.vouchers if changes else ()), *self.vouchers),
+                bonuses=tuple(self.bonuses),
+            ),
             explanation=explanation,
             place=place,
             receipt=receipt,
@@ -234,8 +295,22 @@ class Draft:
         gone_at = self.situation.wallet.idle_until.get(asset) if key.idle else key.expires_at
         if gone_at is None or gone_at > now:
             return key
-        last_day = add_period(local_date(now, programme.zone), programme.refund_grace)
-        return key._replace(expires_at=start_of_day(last_day + timedelta(days=1), programme.zone), idle=False)
+        return key._replace(expires_at=self._after(programme.refund_grace), idle=False)
+
+    @property
+    def today(self) -> date:
+        """The programme's day."""
+        return local_date(self.situation.now, self.situation.programme.zone)
+
+    @property
+    def _entry_id(self) -> str:
+        wallet = self.situation.wallet
+        return entry_id(wallet.member, wallet.sequence + 1)
+
+    def _after(self, period: Period) -> datetime:
+        """The first instant after the last day of a period that begins today."""
+        last_day = add_period(self.today, period)
+        return start_of_day(last_day + timedelta(days=1), self.situation.programme.zone)
 
     def _post(self, posting: Posting) -> None:
         self.postings.append(posting)

@@ -31,6 +31,7 @@ from domain.ledger.commit import (
 )
 from domain.ledger.due import due_entries
 from domain.ledger.entry import Entry, entry_document, entry_from, refusal_document
+from domain.ledger.projection import voucher_writes
 from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_from
 from domain.problems import Problem
 from domain.programme.programme import Programme
@@ -104,8 +105,10 @@ async def _known(ledger: Ledger, command: Command) -> Outcome | None:
         return await replay(ledger.journal, found, command.fingerprint)
     problem = None if command.check is None else command.check(ledger.programme, ledger.now())
     if problem is None:
-        while (claimed := (await claim_all(ledger.journal, [command]))[0]).is_blocked:
+        (claimed,) = await claim_all(ledger.journal, [command])
+        while claimed.is_blocked:
             await asyncio.sleep(RETRY_SECONDS)
+            (claimed,) = await claim_all(ledger.journal, [command])
         assert claimed.duplicate_of is None, command.operation
         if claimed.used_by is not None:
             return await replay(ledger.journal, claimed.used_by, command.fingerprint)
@@ -150,14 +153,14 @@ async def _decide(
     follow: Follow | None = None,
 ) -> _Pending:
     assert command.load is None, command.operation
-    wallet, dues = await _settled(ledger, session, command.member, programme, now)
+    before, dues = await _settled(ledger, session, command.member, programme, now)
+    wallet = fold(before, dues)
     decided = command.decide(situation_of(command, wallet, programme, now=now, evidence=evidence))
     if not isinstance(decided, Entry):
         raise _Refused(decided, wallet)
     if reserve is not None and (problem := await reserve(session, decided)) is not None:
         raise _Refused(problem, wallet)
-    after = apply(wallet, decided)
-    await _post(ledger, session, [*dues, decided], after)
+    after = await _post(ledger, session, before, [*dues, decided])
     if follow is not None:
         await _decide(ledger, session, follow(decided), programme, now, evidence=decided)
     return _Pending(decided, after)
@@ -166,18 +169,27 @@ async def _decide(
 async def _settled(
     ledger: Ledger, session: AsyncClientSession, member: str, programme: Programme, now: datetime
 ) -> tuple[Wallet, list[Entry]]:
-    """The wallet as the transaction's snapshot has it, with what is due, whose entries are still to be posted."""
+    """The wallet as the transaction's snapshot has it, and the entries for what is due on it."""
     document = await ledger.store.wallets.find_one({"_id": member}, session=session)
     wallet = Wallet(member=member) if document is None else wallet_from(document)
     newer = ledger.store.journal.find({"member": member, "seq": {"$gt": wallet.sequence}}, session=session)
     wallet = fold(wallet, [entry_from(document) async for document in newer.sort("seq", 1)])
-    dues = due_entries(wallet, programme, now=now)
-    return fold(wallet, dues), dues
+    return wallet, due_entries(wallet, programme, now=now)
 
 
-async def _post(ledger: Ledger, session: AsyncClientSession, entries: Sequence[Entry], after: Wallet) -> None:
+async def _post(ledger: Ledger, session: AsyncClientSession, wallet: Wallet, entries: Sequence[Entry]) -> Wallet:
+    """Insert the entries and what follows from them; the wallet after them."""
     await ledger.store.journal.insert_many([entry_document(entry) for entry in entries], session=session)
-    await ledger.store.wallets.replace_one({"_id": after.member}, wallet_document(after), upsert=True, session=session)
+    steps: list[tuple[Wallet, Entry]] = []
+    for entry in entries:
+        steps.append((wallet, entry))
+        wallet = apply(wallet, entry)
+    if writes := voucher_writes(steps):
+        await ledger.store.vouchers.bulk_write(writes, session=session)
+    await ledger.store.wallets.replace_one(
+        {"_id": wallet.member}, wallet_document(wallet), upsert=True, session=session
+    )
+    return wallet
 
 
 async def _keep(ledger: Ledger, command: Command, refused: _Refused, now: datetime) -> Outcome | None:

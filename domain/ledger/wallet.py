@@ -119,22 +119,21 @@ def fold(wallet: Wallet, entries: Iterable[Entry]) -> Wallet:
 def standing(wallet: Wallet, asset: str, at: datetime) -> Standing:
     """What the wallet holds of the asset at that instant, swept or not."""
     lots = [lot for lot in wallet.lots if lot.asset == asset]
-    held = 0
-    for hold in wallet.holds.values():
-        if hold.expires_at > at:
-            held += sum(part.amount for part in hold.parts if part.asset == asset)
-        else:
-            lots += _released(hold, asset)
-    spendable = [lot for lot in lots if is_spendable(lot, at=at, idle_until=wallet.idle_until)]
     pending = sum(lot.remaining for lot in lots if lot.key.pending_until is not None and lot.key.pending_until > at)
-    owed = wallet.owed.get(asset, 0)
-    matured_debt = min(owed, sum(lot.remaining for lot in spendable))
+    ended = [hold for hold in wallet.holds.values() if hold.expires_at <= at]
+    held = sum(part.amount for hold in wallet.holds.values() for part in hold.parts if part.asset == asset)
+    released = [(hold.expires_at, lot) for hold in ended for lot in _released(hold, asset)]
+    matured = [(until, lot) for lot in lots if (until := lot.key.pending_until) is not None and until <= at]
+    arrived, owed = _after_debt([*released, *matured], wallet.owed.get(asset, 0))
+    present = [*(lot for lot in lots if lot.key.pending_until is None), *arrived]
+    spendable = [lot for lot in present if is_spendable(lot, at=at, idle_until=wallet.idle_until)]
+    assert not (owed and spendable), wallet.member
     return Standing(
-        available=sum(lot.remaining for lot in spendable) - matured_debt,
+        available=sum(lot.remaining for lot in spendable),
         pending=pending,
-        held=held,
-        owed=owed - matured_debt,
-        expiring=_expiring(spendable, wallet.idle_until, matured_debt),
+        held=held - sum(lot.remaining for _, lot in released),
+        owed=owed,
+        expiring=_expiring(spendable, wallet.idle_until),
     )
 
 
@@ -309,14 +308,23 @@ def _changed(open_ones: Mapping[str, _Held], new: Iterable[_Held], ended: Iterab
     return result
 
 
-def _expiring(spendable: list[Lot], idle_until: Mapping[str, datetime], debt: int) -> tuple[tuple[int, datetime], ...]:
+def _after_debt(arrivals: Iterable[tuple[datetime, Lot]], owed: int) -> tuple[list[Lot], int]:
+    """What is left of lots that became spendable at those instants once they paid what was owed then, in order."""
+    left: list[Lot] = []
+    for _, lot in sorted(arrivals, key=lambda arrival: arrival[0]):
+        paid = min(owed, lot.remaining)
+        owed -= paid
+        if lot.remaining > paid:
+            left.append(replace(lot, remaining=lot.remaining - paid))
+    return left, owed
+
+
+def _expiring(spendable: list[Lot], idle_until: Mapping[str, datetime]) -> tuple[tuple[int, datetime], ...]:
     expiring: dict[datetime, int] = {}
     for lot in spending_order(spendable, idle_until=idle_until):
-        paid = min(debt, lot.remaining)
-        debt -= paid
         expires_at = expiry_of(lot, idle_until)
-        if lot.remaining > paid and expires_at != NEVER:
-            expiring[expires_at] = expiring.get(expires_at, 0) + lot.remaining - paid
+        if expires_at != NEVER:
+            expiring[expires_at] = expiring.get(expires_at, 0) + lot.remaining
     return tuple((amount, at) for at, amount in expiring.items())
 
 

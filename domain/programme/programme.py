@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from domain.ledger.expiry import ExpiryPolicy, LotPolicy, Period
 from domain.money import to_minor
 from domain.programme.cel import Condition
-from domain.programme.format import Definition, EarningRule, Expiry, Place
+from domain.programme.format import Bonus, Definition, EarningRule, Expiry, Place, Reward, VoucherKind
 from domain.programme.format import Limit as LimitSection
 from domain.programme.format import Pilot as PilotSection
 from domain.programme.format import Tiers as TiersSection

@@ -27,6 +27,8 @@ LEASES: Final = "leases"
 CLOCK: Final = "clock"
 ACCOUNTS: Final = "accounts"
 CURSORS: Final = "cursors"
+VOUCHERS: Final = "vouchers"
+STOCK: Final = "stock"
 
 ALL: Final = (
     WALLETS,  # one per member: the fold of that member's journal
@@ -40,6 +42,8 @@ ALL: Final = (
     LEASES,  # one per slot, and one per living worker
     CLOCK,  # the hand on a sandbox's clock
     ACCOUNTS,  # the programme's side of all postings, summed from the journal
+    VOUCHERS,  # every voucher as the journal has it: looked up by code, listed by member
+    STOCK,  # how many of a limited reward were issued and not given back
     CURSORS,  # one per slot: how far its worker has come
 )
 
@@ -82,6 +86,12 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     WALLETS: (
         # What a worker takes next of its slots. Wallets with nothing due leave the field out.
         Index(name="slot_due", keys=("slot", "next_due_at"), where={"next_due_at": {"$exists": True}}),
+    ),
+    VOUCHERS: (
+        # A till shows a code. Codes are 55 random bits: unique in practice, and the index says so if not.
+        Index(name="code", keys=("code",), unique=True),
+        # A member's vouchers, in the order of issue.
+        Index(name="member_issued", keys=("member", "issued_at", "_id")),
     ),
     MEMBERS: (
         # A partner's own reference, "<client_id>:<reference>", names one member.

@@ -58,6 +58,8 @@ class Store:
     clock: AsyncCollection[Document] = field(init=False)
     accounts: AsyncCollection[Document] = field(init=False)
     cursors: AsyncCollection[Document] = field(init=False)
+    vouchers: AsyncCollection[Document] = field(init=False)
+    stock: AsyncCollection[Document] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in collections.ALL:
