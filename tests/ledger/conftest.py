@@ -21,7 +21,7 @@ async def shop_with(store: Store) -> AsyncIterator[OpenShop]:
 
     yield build
     for shop in opened:
-        await shop.ledger.close()
+        await shop.close()
     await assert_sound(store)
 
 

@@ -56,6 +56,7 @@ class Shop:
     programmes: Programmes
     ledger: Ledger
     client: str = "till"
+    others: list[Ledger] = field(default_factory=list)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def publish(self, sections: str, *, zone: str = "Europe/Ljubljana") -> None:
@@ -197,6 +198,19 @@ class Shop:
     async def all(self, commands: Iterable[Command]) -> list[Outcome]:
         """All the commands at once, each with its outcome."""
         return await at_once(self.ledger, commands)
+
+    def another_ledger(self) -> Ledger:
+        """A ledger as another process would have; closed with the shop."""
+        self.others.append(Ledger(self.store, self.clock, self.programmes))
+        return self.others[-1]
+
+    async def settle_at_once(self, ledgers: Iterable[Ledger], members: Iterable[Member]) -> None:
+        identifiers = [member.id for member in members]
+        await asyncio.gather(*(ledger.settle(identifiers) for ledger in ledgers))
+
+    async def close(self) -> None:
+        for ledger in (self.ledger, *self.others):
+            await ledger.close()
 
     async def wallet(self, member: Member) -> Wallet:
         return await self.ledger.journal.wallet(member.id)
