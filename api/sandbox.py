@@ -10,7 +10,7 @@ import strawberry
 
 from api.context import Info
 from api.described import described
-from api.errors import InvalidValue
+from api.errors import BAD_USER_INPUT, ExposedError, InvalidValue
 from api.faults import Faults, given
 from api.posted import told
 from api.profiles import ProfileInput, read_profile
@@ -67,7 +67,10 @@ class SandboxMutation:
         try:
             done = await advance(services.store, services.clock, services.ledger, to)
         except ClockMovedBack as error:
-            raise InvalidValue(
-                f"The clock stands at {format_instant(error.now)} and only moves forward; send a later instant."
+            now = format_instant(error.now)
+            raise ExposedError(
+                f"The clock stands at {now} and only moves forward; send a later instant.",
+                code=BAD_USER_INPUT,
+                details={"now": now},
             ) from None
         return ClockAdvanced(now=services.clock.now(), done=done)
