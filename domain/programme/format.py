@@ -389,7 +389,7 @@ class EarningRule(Model):
     id: Identifier
     event: Event
     when: str | None = None
-    lines: str | None = None
+    lines: LineCondition | None = None
     award: Award | None = None
     multiply: Multiply | None = None
     limit: Limit | None = None
@@ -579,12 +579,13 @@ class RewardLimit(Model):
 
 class Reward(Model):
     id: Identifier
-    kind: Literal["VOUCHER", "FREE_ITEM", "FREE_SHIPPING", "EXPERIENCE"]
+    kind: Literal["VOUCHER", "GIFT_CARD", "FREE_ITEM", "FREE_SHIPPING", "EXPERIENCE", "DONATION"]
     cost: Points
     voucher: VoucherId
     stock: Annotated[int | None, Field(ge=0, le=1_000_000_000)] = None
     tier: TierId | None = None
     limit: RewardLimit | None = None
+    valid: Valid | None = None
     if_expired: Literal["forfeit", "return"] = "forfeit"
     name: Texts
     description: Texts = {}
