@@ -161,15 +161,17 @@ class Programmes:
         """Keep :attr:`current` current until cancelled. Run it as a task; it survives the database going away."""
         # A change stream takes no other read concern than majority.
         followed = self._documents.with_options(read_concern=ReadConcern("majority"))
-        failures = 0
-        while True:
+        task, failures = asyncio.current_task(), 0
+        assert task is not None
+        # The driver may swallow a cancellation while it puts a connection away: the task remembers it.
+        while not task.cancelling():
             try:
                 await self.refresh()
                 stream = await followed.watch([{"$match": {"operationType": "insert"}}], max_await_time_ms=WATCH_MS)
                 async with stream:
                     await self.refresh()
                     failures = 0
-                    while stream.alive:
+                    while stream.alive and not task.cancelling():
                         if await stream.try_next() is not None:
                             await self.refresh()
             except PyMongoError as error:
