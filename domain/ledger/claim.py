@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from domain.ledger.command import Command, claim_of_key
@@ -21,6 +22,7 @@ ABANDONED = timedelta(seconds=60)
 """Well past the commit's deadline and the driver's time-outs."""
 
 _DUPLICATE_KEY = 11000
+_FREE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,11 @@ class Claimed:
     used_by: Entry | Refusal | None = None
     is_used_elsewhere: bool = False
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the command's key is used up, so that nothing that it claims can become its own."""
+        return self.used_by is not None or self.is_used_elsewhere
+
 
 async def claim_all(journal: Journal, commands: Sequence[Command]) -> list[Claimed]:
     """Claim for each command; of two commands that want the same, the first goes on and the other is blocked."""
@@ -47,7 +54,7 @@ async def claim_all(journal: Journal, commands: Sequence[Command]) -> list[Claim
                 results[index] = Claimed(is_blocked=True)
     if not wanted:
         return results
-    documents = [
+    documents: list[dict[str, Any]] = [
         {"_id": claim, "member": commands[index].member, "key": commands[index].stored_key, "at": _real_now()}
         for claim, index in wanted.items()
     ]
@@ -57,7 +64,25 @@ async def claim_all(journal: Journal, commands: Sequence[Command]) -> list[Claim
         taken = {documents[failure["index"]]["_id"] for failure in duplicates_in(error)}
         for index, contested in await _contest(journal, commands, {claim: wanted[claim] for claim in taken}):
             results[index] = _worse(results[index], contested)
+        hopeless = {index for index, result in enumerate(results) if result.is_hopeless}
+        made = [one for one in documents if one["_id"] not in taken and wanted[one["_id"]] in hopeless]
+        if made:
+            await journal.store.claims.delete_many({"$or": made})
     return results
+
+
+async def release(journal: Journal, commands: Sequence[Command]) -> None:
+    """Free the keys of commands that came to no decision, so that they can be used for another member at once."""
+    writes = [
+        UpdateOne(
+            {"_id": claim_of_key(command.stored_key), "member": command.member, "key": command.stored_key},
+            {"$set": {"at": _FREE}},
+        )
+        for command in commands
+        if claim_of_key(command.stored_key) in command.claims
+    ]
+    if writes:
+        await journal.store.claims.bulk_write(writes, ordered=False)
 
 
 def duplicates_in(error: BulkWriteError) -> list[Mapping[str, Any]]:
@@ -71,19 +96,27 @@ def duplicates_in(error: BulkWriteError) -> list[Mapping[str, Any]]:
 async def _contest(
     journal: Journal, commands: Sequence[Command], taken: Mapping[str, int]
 ) -> list[tuple[int, Claimed]]:
-    others = [
-        claim
-        async for claim in journal.store.claims.find({"_id": {"$in": list(taken)}})
-        if (claim["member"], claim["key"]) != _owner(commands[taken[claim["_id"]]])
-    ]
+    others: list[dict[str, Any]] = []
+    free: list[dict[str, Any]] = []
+    async for claim in journal.store.claims.find({"_id": {"$in": list(taken)}}):
+        if (claim["member"], claim["key"]) != _owner(commands[taken[claim["_id"]]]):
+            others.append(claim)
+        elif _is_abandoned(claim):
+            free.append(claim)
     decided = await journal.decided((claim["member"], claim["key"]) for claim in others)
     results: list[tuple[int, Claimed]] = []
     for claim in others:
-        index, found = taken[claim["_id"]], decided.get((claim["member"], claim["key"]))
-        contested = _judge(commands[index], claim, found)
+        index = taken[claim["_id"]]
+        contested = _judge(commands[index], claim, decided.get((claim["member"], claim["key"])))
         if contested is None:
-            contested = Claimed(is_blocked=not await _take_over(journal, claim, commands[index]))
-        results.append((index, contested))
+            free.append(claim)
+        else:
+            results.append((index, contested))
+    hopeless = {index for index, contested in results if contested.is_hopeless}
+    for claim in free:
+        index = taken[claim["_id"]]
+        if index not in hopeless:
+            results.append((index, Claimed(is_blocked=not await _take_over(journal, claim, commands[index]))))
     return results
 
 
@@ -95,8 +128,11 @@ def _judge(command: Command, claim: Mapping[str, Any], found: Entry | Refusal | 
         return Claimed(used_by=found)
     if isinstance(found, Entry) and claim["_id"] == f"receipt|{found.actor}|{found.receipt}":
         return Claimed(duplicate_of=found.id)
-    is_free = found is not None or claim["at"] < _real_now() - ABANDONED
-    return None if is_free else Claimed(is_blocked=True)
+    return None if found is not None or _is_abandoned(claim) else Claimed(is_blocked=True)
+
+
+def _is_abandoned(claim: Mapping[str, Any]) -> bool:
+    return bool(claim["at"] < _real_now() - ABANDONED)
 
 
 async def _take_over(journal: Journal, claim: Mapping[str, Any], command: Command) -> bool:

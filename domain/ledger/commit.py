@@ -23,7 +23,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from domain.ledger.claim import claim_all, duplicates_in
+from domain.ledger.claim import claim_all, duplicates_in, release
 from domain.ledger.command import Command, Fingerprint, claim_of_key, mismatch, used_elsewhere
 from domain.ledger.draft import Situation
 from domain.ledger.due import due_entries
@@ -518,6 +518,14 @@ class _Batch:
             return
         keys = [(attempt.member, _key(attempt)) for attempt, _ in self.unkept]
         decided = await self.journal.decided(keys)
+        await release(
+            self.journal,
+            [
+                attempt.command
+                for attempt, _ in self.unkept
+                if attempt.command is not None and attempt.claimed and (attempt.member, _key(attempt)) not in decided
+            ],
+        )
         for attempt, problem in self.unkept:
             assert attempt.command is not None
             found = decided.get((attempt.member, _key(attempt)))

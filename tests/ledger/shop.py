@@ -6,7 +6,7 @@ What the shop sends is what the API sends: commands with the fingerprint of the 
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -207,6 +207,23 @@ class Shop:
     async def settle_at_once(self, ledgers: Iterable[Ledger], members: Iterable[Member]) -> None:
         identifiers = [member.id for member in members]
         await asyncio.gather(*(ledger.settle(identifiers) for ledger in ledgers))
+
+    async def at_all(self, ledgers: Sequence[Ledger], commands: Sequence[Command]) -> list[Outcome]:
+        """All the commands at each of the ledgers at once."""
+        groups = await asyncio.gather(*(at_once(ledger, commands) for ledger in ledgers))
+        return [outcome for group in groups for outcome in group]
+
+    async def spread_over(self, ledgers: Sequence[Ledger], commands: Sequence[Command]) -> list[Outcome]:
+        """The commands at once, dealt out to the ledgers in turn."""
+        count = len(ledgers)
+        groups = await asyncio.gather(
+            *(at_once(ledger, commands[index::count]) for index, ledger in enumerate(ledgers))
+        )
+        return [outcome for group in groups for outcome in group]
+
+    def long_ago(self) -> datetime:
+        """An hour ago by real time, by which claims are abandoned."""
+        return datetime.now(UTC) - timedelta(hours=1)
 
     async def close(self) -> None:
         for ledger in (self.ledger, *self.others):
