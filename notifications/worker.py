@@ -218,9 +218,9 @@ class Worker:
             await self._ledger.settle([member])
         except Unavailable:
             raise
-        except Exception:
+        except Exception as error:  # noqa: BLE001 -- the ledger has logged it; here it is about the others
             self._aside[member] = asyncio.get_running_loop().time() + SET_ASIDE_SECONDS
-            log.exception("worker.wallet_set_aside", worker=self.name, member=member, seconds=SET_ASIDE_SECONDS)
+            log.warning("worker.wallet_set_aside", member=member, error=repr(error), seconds=SET_ASIDE_SECONDS)
 
     def _set_aside(self) -> list[str]:
         now = asyncio.get_running_loop().time()

@@ -9,6 +9,7 @@ no longer reaches back to it, the slot is summed anew from a scan at one instant
     SlotLost    somebody else holds one of the slots now, or a position had to be given up; open again
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -237,9 +238,9 @@ class Following:
 
 async def _positions(store: Store, held: Mapping[int, int]) -> dict[int, Document]:
     """Where the slots were counted to; from now on nobody with an older fence counts them."""
+    cursors = await asyncio.gather(*(open_cursor(store, slot, fence=fence) for slot, fence in held.items()))
     tokens: dict[int, Document] = {}
-    for slot, fence in held.items():
-        cursor = await open_cursor(store, slot, fence=fence)
+    for slot, cursor in zip(held, cursors, strict=True):
         if cursor is None:
             raise SlotLost
         if "token" in cursor:
