@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, Note
 from domain.ledger.posting import POINTS, currency_of, pocket_of
-from domain.money import to_decimal
-from domain.problems import InsufficientBalance, Problem, invalid
+from domain.problems import Problem, invalid
 from domain.programme.earning import ExplanationRow
 from domain.programme.programme import Programme
 
@@ -39,14 +38,8 @@ def decide_adjustment(adjustment: Adjustment, situation: Situation) -> Entry | P
     if amount > 0:
         draft.award(asset, amount, source=ADJUSTMENTS, origin=EntryKind.ADJUST.value)
     else:
-        available = draft.available(asset)
-        if available < -amount:
-            return InsufficientBalance(
-                message=f"Only {_shown(asset, available)} can be taken; {_shown(asset, -amount)} was asked for.",
-                asset=asset,
-                available=_shown(asset, available),
-                required=_shown(asset, -amount),
-            )
+        if shortage := draft.shortage(asset, -amount):
+            return shortage
         draft.spend(asset, -amount, destination=ADJUSTMENTS)
     row = ExplanationRow(
         rule="adjustment",
@@ -56,7 +49,3 @@ def decide_adjustment(adjustment: Adjustment, situation: Situation) -> Entry | P
     )
     changes = Changes(idle_until=draft.idle_until(missing_only=True) if amount > 0 else {})
     return draft.entry(changes=changes, explanation=(row,), note=adjustment.reason)
-
-
-def _shown(asset: str, amount: int) -> str:
-    return str(amount) if asset == POINTS else to_decimal(amount, currency_of(asset))

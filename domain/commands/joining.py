@@ -38,6 +38,7 @@ def decide_joining(member: Member, situation: Situation) -> Entry:
     origin = EntryKind.JOIN.value
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
     draft.award(f"cashback/{programme.currency}", earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
+    draft.issue_all(earned)
     return draft.entry(
         changes=Changes(
             joined_at=member.joined_at,

@@ -10,11 +10,13 @@ from datetime import date, datetime, timedelta
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, Purchase
 from domain.ledger.expiry import local_date
+from domain.ledger.journal import Journal
 from domain.ledger.posting import POINTS
+from domain.ledger.voucher import VoucherEnd, VoucherStatus
 from domain.ledger.wallet import Wallet
 from domain.members.member import Member, member_facts
-from domain.money import to_decimal
-from domain.problems import FieldProblem, InsufficientBalance, InvalidInput, NotFound, Problem
+from domain.money import to_decimal, to_minor
+from domain.problems import FieldProblem, InvalidInput, NotEligible, NotFound, Problem, WrongState
 from domain.programme.earning import Earnings, Line, PurchaseEvent, earn_purchase
 from domain.programme.period import is_past
 from domain.programme.programme import Programme
@@ -26,6 +28,9 @@ CASHBACK_AWARDS = "programme/cashback"
 MAX_AHEAD = timedelta(minutes=5)
 """How far in the future a till's clock may be (SEMANTICS §3.1)."""
 
+WHOLE = 100
+"""Per cent."""
+
 VISIT_GAP = timedelta(hours=1)
 """Purchases closer together than this are one visit (SEMANTICS §8.2)."""
 
@@ -34,7 +39,8 @@ VISIT_GAP = timedelta(hours=1)
 class Receipt:
     """What the till sent. `occurred_at` is None for now; `lines` is empty or sums to `total_minor`.
 
-    `merchant` is the partner's client id: it is paid `paid_cashback_minor` out of the member's cashback.
+    `merchant` is the partner's client id: it is paid `paid_cashback_minor` out of the member's cashback. The codes
+    are normal ones (:func:`domain.ledger.voucher.normal_code`), each once.
     """
 
     member: Member
@@ -46,6 +52,7 @@ class Receipt:
     place: str | None = None
     lines: tuple[Line, ...] = ()
     paid_cashback_minor: int = 0
+    voucher_codes: tuple[str, ...] = ()
 
 
 def check_receipt(receipt: Receipt, programme: Programme, now: datetime) -> Problem | None:
@@ -65,7 +72,7 @@ def decide_purchase(receipt: Receipt, situation: Situation) -> Entry | Problem:
     occurred_at = receipt.occurred_at or now
     draft = Draft(situation, EntryKind.PURCHASE, occurred_at)
     cashback = f"cashback/{receipt.currency}"
-    if problem := _pay_with_cashback(draft, receipt, cashback):
+    if problem := _pay_with_cashback(draft, receipt, cashback) or _vouchers_problem(receipt, situation):
         return problem
     earned = earn_purchase(
         programme,
@@ -75,6 +82,7 @@ def decide_purchase(receipt: Receipt, situation: Situation) -> Entry | Problem:
     )
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=EntryKind.PURCHASE.value)
     draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=EntryKind.PURCHASE.value)
+    draft.issue_all(earned)
     day = local_date(occurred_at, programme.zone)
     return draft.entry(
         changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=day),
@@ -125,16 +133,55 @@ def _pay_with_cashback(draft: Draft, receipt: Receipt, asset: str) -> Problem | 
     paid_minor = receipt.paid_cashback_minor
     if not paid_minor:
         return None
-    available = draft.available(asset)
-    if available < paid_minor:
-        return InsufficientBalance(
-            message=f"Only {to_decimal(available, receipt.currency)} of cashback is available.",
-            asset=asset,
-            available=to_decimal(available, receipt.currency),
-            required=to_decimal(paid_minor, receipt.currency),
-        )
+    if shortage := draft.shortage(asset, paid_minor):
+        return shortage
     draft.spend(asset, paid_minor, destination=f"merchant/{receipt.merchant}")
     return None
+
+
+def _vouchers_problem(receipt: Receipt, situation: Situation) -> Problem | None:
+    """Why a voucher cannot be used on this purchase, if one cannot: all are used, or none is."""
+    open_ones = {voucher.code: voucher for voucher in situation.wallet.vouchers.values()}
+    ended: Mapping[str, VoucherStatus] = situation.evidence or {}
+    for index, code in enumerate(receipt.voucher_codes):
+        voucher = open_ones.get(code)
+        if voucher is None and code in ended:
+            return WrongState(message=f"The voucher {code} is {ended[code].lower()}.", state=ended[code].value)
+        if voucher is None:
+            return NotFound(message=f"The member has no voucher {code} (voucherCodes.{index}).", what="voucher")
+        if before_discount(receipt, voucher.definition, situation.programme) < minimum_spend(
+            voucher.definition, situation.programme
+        ):
+            return NotEligible(message=f"The purchase is too small for the voucher {code}.", reason="MINIMUM_SPEND")
+    return None
+
+
+def minimum_spend(kind: str, programme: Programme) -> int:
+    """The least that must be bought, before the discount, to use a voucher of that kind; in minor units."""
+    discount = programme.vouchers[kind].discount if kind in programme.vouchers else None
+    if discount is None or discount.minimum_spend is None:
+        return 0
+    return to_minor(discount.minimum_spend, programme.currency)
+
+
+def before_discount(receipt: Receipt, kind: str, programme: Programme) -> int:
+    """The total with a voucher's discount added again: the total sent is what was paid after it; in minor units."""
+    discount = programme.vouchers[kind].discount if kind in programme.vouchers else None
+    if discount is not None and discount.amount is not None:
+        return receipt.total_minor + to_minor(discount.amount, programme.currency)
+    if discount is not None and discount.percent is not None and discount.percent < WHOLE:
+        return int(receipt.total_minor * WHOLE / (WHOLE - discount.percent))
+    return receipt.total_minor
+
+
+async def load_ended_vouchers(receipt: Receipt, journal: Journal, wallet: Wallet) -> Mapping[str, VoucherStatus]:
+    """The codes on the receipt that are vouchers of this member which have ended, with how."""
+    found = journal.store.vouchers.find({"code": {"$in": list(receipt.voucher_codes)}, "member": wallet.member})
+    return {
+        voucher["code"]: VoucherStatus(voucher["status"])
+        async for voucher in found
+        if voucher["status"] != VoucherStatus.ACTIVE.value
+    }
 
 
 def _event(receipt: Receipt, programme: Programme, occurred_at: datetime) -> PurchaseEvent:
@@ -173,11 +220,22 @@ def _changes(draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: d
         lifetime_points=earned.points,
         idle_until=draft.idle_until() if draft.postings else {},
         usage=earned.used,
+        ended_vouchers=tuple(
+            VoucherEnd(id=voucher.id, status=VoucherStatus.USED, receipt=receipt.number)
+            for voucher in wallet.vouchers.values()
+            if voucher.code in receipt.voucher_codes
+        ),
         metric=metric,
         tier=tier,
-        usage_from=_usage_from(wallet, today - timedelta(days=programme.late_days)),
+        usage_from=_usage_from(wallet, today - timedelta(days=_days_looked_back(programme))),
         metric_from=metric_from,
     )
+
+
+def _days_looked_back(programme: Programme) -> int:
+    """How far back usage can matter: as far as a late receipt, or the window of the top-up limit."""
+    window = programme.definition.prepaid.limits.top_up_window
+    return max(programme.late_days, 0 if window is None else window.window.days)
 
 
 def _usage_from(wallet: Wallet, oldest: date) -> str | None:

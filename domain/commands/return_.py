@@ -5,7 +5,7 @@ kept (SEMANTICS §4).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from domain.commands.purchase import CASHBACK_AWARDS, MAX_AHEAD, POINT_AWARDS
@@ -14,6 +14,7 @@ from domain.ledger.entry import Changes, Entry, EntryKind, Forgiven, Purchase, R
 from domain.ledger.journal import Journal
 from domain.ledger.lot import Allocation, LotKey
 from domain.ledger.posting import AVAILABLE, POINTS, is_members
+from domain.ledger.voucher import Voucher, VoucherEnd, VoucherStatus, entry_of_voucher
 from domain.ledger.wallet import Wallet
 from domain.money import to_decimal
 from domain.problems import LimitReached, NotFound, Problem, WrongState, invalid
@@ -35,6 +36,7 @@ class History:
 
     purchase: Entry | None
     returns: tuple[Entry, ...] = ()
+    paid_with: tuple[Voucher, ...] = ()
     expiries: tuple[Entry, ...] = ()
     forgiving: tuple[Entry, ...] = ()
 
@@ -54,7 +56,24 @@ async def load_history(wanted: PurchaseReturn, journal: Journal, wallet: Wallet)
     if any(key.idle or (asset, key) not in lots for asset, key in own):
         expiries = await journal.of_kind(wallet.member, EntryKind.EXPIRE, after=purchase.sequence)
     forgiving = await journal.forgiving(wallet.member, [entry.id for entry in expiries]) if expiries else []
-    return History(purchase=purchase, returns=returns, expiries=tuple(expiries), forgiving=tuple(forgiving))
+    return History(
+        purchase=purchase,
+        returns=returns,
+        paid_with=await _used_vouchers(purchase, journal),
+        expiries=tuple(expiries),
+        forgiving=tuple(forgiving),
+    )
+
+
+async def _used_vouchers(purchase: Entry, journal: Journal) -> tuple[Voucher, ...]:
+    """The vouchers that the purchase used, as they were issued."""
+    used: list[Voucher] = []
+    for end in purchase.changes.ended_vouchers:
+        issuing = entry_of_voucher(end.id)
+        issued = None if issuing is None else await journal.entry(issuing)
+        assert issued is not None, end.id
+        used += [voucher for voucher in issued.changes.vouchers if voucher.id == end.id]
+    return tuple(used)
 
 
 def check_return(wanted: PurchaseReturn, now: datetime) -> Problem | None:
@@ -96,7 +115,15 @@ def decide_return(wanted: PurchaseReturn, situation: Situation) -> Entry | Probl
         cashback_minor=-money + sum(one.amount for one in forgiven if one.asset == cashback),
     )
     return draft.entry(
-        changes=_changes(situation, purchase, amount=amount, points=points, full=remains == 0),
+        changes=replace(
+            _changes(situation, purchase, amount=amount, points=points, full=remains == 0),
+            vouchers=tuple(draft.revived(voucher) for voucher in history.paid_with) if remains == 0 else (),
+            ended_vouchers=tuple(
+                VoucherEnd(id=voucher.id, status=VoucherStatus.CANCELLED)
+                for voucher in situation.wallet.vouchers.values()
+                if entry_of_voucher(voucher.id) == bought.id and (voucher.keeps_from_minor or 0) > remains
+            ),
+        ),
         explanation=(row,),
         place=bought.place,
         receipt=bought.receipt,

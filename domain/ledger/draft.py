@@ -24,11 +24,12 @@ from domain.ledger.expiry import (
 )
 from domain.ledger.hold import HeldPart, Hold
 from domain.ledger.lot import Allocation, Lot, LotKey, add, is_spendable, spending_order, take
-from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, pocket_of
+from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, amount_text, pocket_of
 from domain.ledger.voucher import Voucher, code_from, voucher_id
 from domain.ledger.wallet import Wallet, apply, balances
 from domain.money import to_minor
-from domain.programme.earning import ExplanationRow
+from domain.problems import InsufficientBalance
+from domain.programme.earning import Earnings, ExplanationRow
 from domain.programme.programme import Programme
 
 
@@ -69,15 +70,27 @@ class Draft:
         """What can be taken of the asset now, in its unit; nothing while something is owed."""
         return 0 if self.owed.get(asset, 0) else sum(lot.remaining for lot in self._spendable(asset))
 
+    def shortage(self, asset: str, amount: int) -> InsufficientBalance | None:
+        """The refusal if `amount` of the asset cannot be taken now."""
+        available = self.available(asset)
+        if available >= amount:
+            return None
+        return InsufficientBalance(
+            message=f"It takes {amount_text(asset, amount)} of {asset}; {amount_text(asset, available)} is available.",
+            asset=asset,
+            available=amount_text(asset, available),
+            required=amount_text(asset, amount),
+        )
+
     def award(self, asset: str, amount: int, *, source: str, origin: str) -> None:
         """Credit `amount` (zero does nothing) under the programme's policy for the asset, from `source`."""
-        if not amount:
-            return
         policy = policy_of(self.situation.programme, asset)
-        now, zone = self.situation.now, self.situation.programme.zone
-        pending_until, gone_at = place(policy, self.occurred_at, posted_at=now, zone=zone)
-        idle = policy.expiry.kind is ExpiryKind.INACTIVITY
-        self.credit(asset, amount, source=source, key=LotKey(None if idle else gone_at, pending_until, origin, idle))
+        self._award(policy, asset, amount, source=source, origin=origin)
+
+    def award_at_once(self, asset: str, amount: int, *, source: str) -> None:
+        """Credit `amount` under the asset's expiry policy but spendable at once: value that was earned before."""
+        policy = replace(policy_of(self.situation.programme, asset), pending=None)
+        self._award(policy, asset, amount, source=source, origin=self.kind.value)
 
     def credit(self, asset: str, amount: int, *, source: str, key: LotKey) -> None:
         """Credit `amount` above zero into the lot of that key, after paying what is owed."""
@@ -158,6 +171,19 @@ class Draft:
         )
         self.vouchers.append(voucher)
         return voucher
+
+    def issue_all(self, earned: Earnings) -> None:
+        """Issue the vouchers and grant the bonuses of what an event earned."""
+        for voucher in earned.vouchers:
+            self.issue(voucher.kind, keeps_from_minor=voucher.keeps_from_minor or None)
+        for bonus in earned.bonuses:
+            self.grant(bonus)
+
+    def revived(self, voucher: Voucher) -> Voucher:
+        """A used voucher that comes back: as it was, for the programme's `refund_grace` if its time has passed."""
+        if voucher.expires_at is None or voucher.expires_at > self.situation.now:
+            return voucher
+        return replace(voucher, expires_at=self._after(self.situation.programme.refund_grace))
 
     def grant(self, kind: str) -> Bonus:
         """Grant a growing bonus of that kind of the programme; its steps come at the first instant of their days."""
@@ -296,6 +322,14 @@ class Draft:
         if gone_at is None or gone_at > now:
             return key
         return key._replace(expires_at=self._after(programme.refund_grace), idle=False)
+
+    def _award(self, policy: LotPolicy, asset: str, amount: int, *, source: str, origin: str) -> None:
+        if not amount:
+            return
+        now, zone = self.situation.now, self.situation.programme.zone
+        pending_until, gone_at = place(policy, self.occurred_at, posted_at=now, zone=zone)
+        idle = policy.expiry.kind is ExpiryKind.INACTIVITY
+        self.credit(asset, amount, source=source, key=LotKey(None if idle else gone_at, pending_until, origin, idle))
 
     @property
     def today(self) -> date:

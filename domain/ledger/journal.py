@@ -75,6 +75,16 @@ class Journal:
         wanted = {"member": member, "seq": {"$gt": after}, "kind": kind.value}
         return [entry_from(document) async for document in self.store.journal.find(wanted).sort("seq", 1)]
 
+    async def ending_bonus(self, member: str, bonus: str) -> Entry | None:
+        """The entry that claimed or expired the bonus, or None. It stands after the one that granted it."""
+        granted, _, _ = bonus.rpartition(".b")
+        _, _, sequence = granted.rpartition(".")
+        if not sequence.isascii() or not sequence.isdigit():
+            return None
+        wanted = {"member": member, "seq": {"$gt": int(sequence)}, "changes.ended_bonuses": bonus}
+        document = await self.store.journal.find_one(wanted)
+        return None if document is None else entry_from(document)
+
     async def forgiving(self, member: str, expiries: Iterable[str]) -> list[Entry]:
         """The returns that counted on what these EXPIRE entries took away already."""
         wanted = {"member": member, "returned.forgiven.entry": {"$in": list(expiries)}}

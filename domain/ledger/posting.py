@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.ledger.lot import LotKey, lot_key_document, lot_key_from
+from domain.money import to_decimal
 
 POINTS = "points"
 
@@ -53,6 +54,11 @@ def currency_of(asset: str) -> str:
     currency = asset.partition("/")[2]
     assert currency, asset
     return currency
+
+
+def amount_text(asset: str, amount: int) -> str:
+    """An amount of the asset as callers see it: whole points, or a decimal in the currency."""
+    return str(amount) if asset == POINTS else to_decimal(amount, currency_of(asset))
 
 
 def posting_document(posting: Posting) -> dict[str, Any]:

@@ -78,14 +78,25 @@ class UsageChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VoucherAward:
+    """A voucher of a kind. `keeps_from_minor` is the least total for which the rule gives it (SEMANTICS §4.4).
+
+    Conditions are taken to hold from some total on; it is 0 for what no purchase gave.
+    """
+
+    kind: str
+    keeps_from_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Earnings:
-    """What an event gives. `rows` of each asset add up to its award; `vouchers` and `bonuses` are kinds by id."""
+    """What an event gives. `rows` of each asset add up to its award; `bonuses` are kinds by id."""
 
     points: int = 0
     cashback_minor: int = 0
     rows: tuple[ExplanationRow, ...] = ()
     used: tuple[UsageChange, ...] = ()
-    vouchers: tuple[str, ...] = ()
+    vouchers: tuple[VoucherAward, ...] = ()
     bonuses: tuple[str, ...] = ()
 
 
@@ -175,7 +186,7 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage) -> Earnings:
     lines = _line_facts(moment.lines)
     rows: list[ExplanationRow] = []
     used: list[UsageChange] = []
-    vouchers: list[str] = []
+    vouchers: list[VoucherAward] = []
     bonuses: list[str] = []
     for rule in rules.awards:
         basis_minor = _basis_minor(rule, moment, lines) if _in_force(rule, moment) else None
@@ -188,7 +199,7 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage) -> Earnings:
             multipliers = [multiplier for multiplier in rules.multipliers if _in_force(multiplier, moment)]
         given = _rows(rule, moment, basis_minor=basis_minor, multipliers=multipliers, before=before)
         rows += given
-        vouchers += [rule.voucher] if rule.voucher is not None else []
+        vouchers += [_voucher(rule, rule.voucher, moment)] if rule.voucher is not None else []
         bonuses += [rule.bonus] if rule.bonus is not None else []
         if rule.limit is not None:
             used += _usage_changes(rule, rule.limit, key=key, given=given)
@@ -241,6 +252,20 @@ def _usage_changes(rule: AwardRule, limit: Limit, *, key: str, given: Sequence[E
     elif limit.cashback_minor is not None:
         amount = cashback_minor
     return [UsageChange(rule=rule.id, period=key, count=1, amount=amount)]
+
+
+def _voucher(rule: AwardRule, kind: str, moment: _Moment) -> VoucherAward:
+    purchase = moment.facts.get("purchase")
+    if purchase is None:
+        return VoucherAward(kind=kind)
+    least, most = 1, moment.total_minor
+    while rule.condition is not None and least < most:
+        middle = (least + most) // 2
+        if rule.condition.holds({**moment.facts, "purchase": {**purchase, "total_minor": middle}}):
+            most = middle
+        else:
+            least = middle + 1
+    return VoucherAward(kind=kind, keeps_from_minor=least)
 
 
 def _in_force(rule: Rule, moment: _Moment) -> bool:

@@ -3,7 +3,7 @@
 day 2017-06-01 · ISO week 2017-W22 · month 2017-06 · year 2017 · lifetime "ever"
 """
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal, assert_never
 
 Per = Literal["day", "week", "month", "year", "lifetime"]
@@ -38,3 +38,19 @@ def is_past(key: str, oldest_day: date) -> bool:
     if rest.startswith("W"):
         return key < period_key("week", oldest_day)
     return key < period_key("day" if "-" in rest else "month", oldest_day)
+
+
+def next_start(per: Per, day: date) -> date | None:
+    """The first day of the period after the one that the day belongs to; None for the lifetime."""
+    match per:
+        case "day":
+            return day + timedelta(days=1)
+        case "week":
+            return day + timedelta(days=8 - day.isoweekday())
+        case "month":
+            return date(day.year + day.month // 12, day.month % 12 + 1, 1)
+        case "year":
+            return date(day.year + 1, 1, 1)
+        case "lifetime":
+            return None
+    assert_never(per)

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.programme.earning import (
-    VoucherAward,
     Earnings,
     ExplanationRow,
     Line,
@@ -18,6 +17,7 @@ from domain.programme.earning import (
     Usage,
     UsageChange,
     Used,
+    VoucherAward,
     earn_event,
     earn_purchase,
 )

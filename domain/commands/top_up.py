@@ -1,0 +1,118 @@
+"""Paid money into the wallet: at a till, or confirmed by the payment provider (SEMANTICS §6).
+
+Paid money never expires and never mixes with promotional value: what a top-up earns is a lot of its own.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from domain.commands.purchase import CASHBACK_AWARDS, POINT_AWARDS
+from domain.ledger.draft import Draft, Situation
+from domain.ledger.entry import Changes, Entry, EntryKind
+from domain.ledger.posting import POINTS
+from domain.ledger.wallet import Wallet, standing
+from domain.members.member import Member, member_facts
+from domain.money import to_decimal, to_minor
+from domain.problems import LimitReached, Problem, invalid
+from domain.programme.earning import UsageChange, earn_event
+from domain.programme.programme import Programme
+
+_RULE = "top_up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopUp:
+    """`amount_minor` from `source`: ``till/<client>`` or ``psp/clearing``. `receipt` is the till's number, if any.
+
+    `is_paid` when the money has been taken already: then no limit can refuse it.
+    """
+
+    member: Member
+    source: str
+    amount_minor: int
+    currency: str
+    receipt: str | None = None
+    is_paid: bool = False
+
+
+def check_top_up(top_up: TopUp, programme: Programme) -> Problem | None:
+    """What is wrong with it whatever the wallet holds."""
+    if top_up.currency != programme.currency:
+        return invalid("amount.currency", f"The programme's currency is {programme.currency}.")
+    if top_up.amount_minor <= 0:
+        return invalid("amount.amount", "A top-up is of more than zero.")
+    return None
+
+
+def limit_problem(
+    programme: Programme, wallet: Wallet, amount_minor: int, *, today: date, held_minor: int, reserved_minor: int
+) -> LimitReached | None:
+    """The first limit that the top-up would pass, with its headroom (SEMANTICS §6.2).
+
+    `held_minor` is what the wallet holds of prepaid money, held included; `reserved_minor` is what open top-ups
+    through the provider may still bring.
+    """
+    limits, currency = programme.definition.prepaid.limits, programme.currency
+    if limits.top_up_min is not None and amount_minor < to_minor(limits.top_up_min, currency):
+        return _reached("top_up_min", f"A top-up is of at least {limits.top_up_min}.", 0, currency)
+    bounds: list[tuple[str, int, str]] = []
+    if limits.top_up_max is not None:
+        bounds.append(("top_up_max", to_minor(limits.top_up_max, currency), "in one top-up"))
+    if limits.balance_max is not None:
+        most = to_minor(limits.balance_max, currency) - held_minor - reserved_minor
+        bounds.append(("balance_max", most, "until the wallet is full"))
+    if limits.top_up_window is not None:
+        oldest = (today - timedelta(days=limits.top_up_window.window.days)).isoformat()
+        used = sum(used.amount for day, used in wallet.usage.get(_RULE, {}).items() if day > oldest)
+        most = to_minor(limits.top_up_window.amount, currency) - used - reserved_minor
+        bounds.append(("top_up_window", most, f"within {limits.top_up_window.window.days} days"))
+    for limit, most, words in bounds:
+        if amount_minor > most:
+            headroom = max(0, most)
+            return _reached(limit, f"{to_decimal(headroom, currency)} can be topped up {words}.", headroom, currency)
+    return None
+
+
+def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
+    """The TOP_UP entry with what it earns. `evidence` is what open top-ups have reserved, in minor units."""
+    programme, wallet, now = situation.programme, situation.wallet, situation.now
+    draft = Draft(situation, EntryKind.TOP_UP, now)
+    prepaid = f"prepaid/{top_up.currency}"
+    stands = standing(wallet, prepaid, now)
+    problem = limit_problem(
+        programme,
+        wallet,
+        top_up.amount_minor,
+        today=draft.today,
+        held_minor=stands.available + stands.held,
+        reserved_minor=situation.evidence or 0,
+    )
+    if problem is not None and not top_up.is_paid:
+        return problem
+    origin = EntryKind.TOP_UP.value
+    draft.award(prepaid, top_up.amount_minor, source=top_up.source, origin=origin)
+    earned = earn_event(
+        programme,
+        "top_up",
+        occurred_at=now,
+        member=member_facts(top_up.member, wallet, programme, at=now),
+        usage=wallet.usage,
+        amount_minor=top_up.amount_minor,
+    )
+    draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
+    draft.award(f"cashback/{top_up.currency}", earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
+    draft.issue_all(earned)
+    used = UsageChange(rule=_RULE, period=draft.today.isoformat(), count=1, amount=top_up.amount_minor)
+    return draft.entry(
+        changes=Changes(
+            lifetime_points=earned.points,
+            idle_until=draft.idle_until() if earned.points or earned.cashback_minor else {},
+            usage=(*earned.used, used),
+        ),
+        explanation=earned.rows,
+        receipt=top_up.receipt,
+    )
+
+
+def _reached(limit: str, message: str, headroom_minor: int, currency: str) -> LimitReached:
+    return LimitReached(message=message, limit=limit, headroom=to_decimal(headroom_minor, currency))
