@@ -113,9 +113,15 @@ class Shop:
     other_till_id: str
 
     async def ask(
-        self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None, **headers: str
+        self,
+        query: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        token: str | None = None,
+        language: str | None = None,
     ) -> dict[str, Any]:
         """The whole response's JSON."""
+        headers = {} if language is None else {"Accept-Language": language}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         body = {"query": query, "variables": dict(variables or {})}
@@ -134,10 +140,10 @@ class Shop:
         return data(await self.ask(query, variables, token=await self.till_token(client_id=self.other_till_id)))
 
     async def phone(
-        self, member: str, query: str, variables: Mapping[str, Any] | None = None, **headers: str
+        self, member: str, query: str, variables: Mapping[str, Any] | None = None, *, language: str | None = None
     ) -> dict[str, Any]:
         """The data of what the member's phone asked."""
-        return data(await self.ask(query, variables, token=await self.member_token(member), **headers))
+        return data(await self.ask(query, variables, token=await self.member_token(member), language=language))
 
     async def staff(
         self, query: str, variables: Mapping[str, Any] | None = None, *, scopes: tuple[str, ...] = ("staff:adjust",)
@@ -196,7 +202,7 @@ def new_key() -> str:
     return f"key-{next(_numbers):08}"
 
 
-def a_purchase(member: str, total: str = "10.00", **changes: Any) -> dict[str, Any]:
+def a_purchase(member: str, total: str = "10.00", /, **changes: Any) -> dict[str, Any]:
     """A receipt that can be taken, with its own number and key."""
     return {
         "member": {"id": member},
