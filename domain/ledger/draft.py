@@ -5,13 +5,13 @@ entry that folds to just what the draft saw. Value that comes in pays what is ow
 value that goes out is taken in spending order (§2.2).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from domain.ledger.bonus import Bonus, Growth, bonus_id
-from domain.ledger.entry import Changes, Entry, EntryKind, Note, Purchase, Return, entry_id, seal
+from domain.ledger.entry import Balances, Changes, Entry, EntryKind, Note, Purchase, Return, entry_id
 from domain.ledger.expiry import (
     ExpiryKind,
     LotPolicy,
@@ -26,7 +26,7 @@ from domain.ledger.hold import HeldPart, Hold
 from domain.ledger.lot import Allocation, Lot, LotKey, add, is_spendable, spending_order, take
 from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, amount_text, pocket_of
 from domain.ledger.voucher import Voucher, code_from, voucher_id
-from domain.ledger.wallet import Wallet, apply, balances
+from domain.ledger.wallet import Wallet, balances, next_due_at
 from domain.money import to_minor
 from domain.problems import InsufficientBalance
 from domain.programme.earning import Earnings, ExplanationRow
@@ -63,6 +63,7 @@ class Draft:
         self.postings: list[Posting] = []
         self.lots = situation.wallet.lots
         self.owed = dict(situation.wallet.owed)
+        self.holds = dict(situation.wallet.holds)
         self.vouchers: list[Voucher] = []
         self.bonuses: list[Bonus] = []
 
@@ -214,6 +215,7 @@ class Draft:
         A lot whose time has passed meanwhile gets its part back all the same, and expires at once (§2.7).
         """
         assert 0 <= captured <= hold.amount, (hold.id, captured)
+        del self.holds[hold.id]
         for part in hold.parts:
             paid = min(captured, part.amount)
             captured -= paid
@@ -286,7 +288,8 @@ class Draft:
     ) -> Entry:
         """The sealed entry, with the balances it leaves."""
         situation, wallet = self.situation, self.situation.wallet
-        bare = Entry(
+        changes = self._with_grants(changes or _NO_CHANGES)
+        return Entry(
             member=wallet.member,
             sequence=wallet.sequence + 1,
             kind=self.kind,
@@ -300,11 +303,8 @@ class Draft:
             programme_version=situation.programme.version,
             previous_hash=wallet.head,
             postings=tuple(self.postings),
-            changes=replace(
-                changes or Changes(),
-                vouchers=(*(changes.vouchers if changes else ()), *self.vouchers),
-                bonuses=tuple(self.bonuses),
-            ),
+            changes=changes,
+            balances=self._balances({**wallet.idle_until, **changes.idle_until}),
             explanation=explanation,
             place=place,
             receipt=receipt,
@@ -314,7 +314,25 @@ class Draft:
             note=note,
             note_digest=None if note is None else note.digest,
         )
-        return seal(replace(bare, balances=balances(apply(wallet, bare), situation.now)))
+
+    def _with_grants(self, changes: Changes) -> Changes:
+        if not (self.vouchers or self.bonuses):
+            return changes
+        return replace(changes, vouchers=(*changes.vouchers, *self.vouchers), bonuses=tuple(self.bonuses))
+
+    def _balances(self, idle_until: Mapping[str, datetime]) -> Balances:
+        """What is available of each asset after the entry, at this instant."""
+        wallet, now = self.situation.wallet, self.situation.now
+        due_at = next_due_at(wallet)
+        if due_at is not None and due_at <= now:
+            after = replace(wallet, lots=self.lots, owed=self.owed, idle_until=idle_until, holds=self.holds)
+            return balances(after, now)
+        available: dict[str, int] = {}
+        for lot in self.lots:
+            if is_spendable(lot, at=now, idle_until=idle_until):
+                available[lot.asset] = available.get(lot.asset, 0) + lot.remaining
+        points = available.pop(POINTS, 0)
+        return Balances(points=points, money=dict(sorted(available.items())))
 
     def _restored(self, asset: str, key: LotKey) -> LotKey:
         now, programme = self.situation.now, self.situation.programme
@@ -362,3 +380,4 @@ def policy_of(programme: Programme, asset: str) -> LotPolicy:
 
 
 _LASTING = LotPolicy()
+_NO_CHANGES = Changes()

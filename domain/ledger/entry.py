@@ -8,7 +8,7 @@ without breaking the chain (SEMANTICS §9.5).
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -183,6 +183,11 @@ class Entry:
     note_digest: str | None = None
     hash: str = ""
 
+    def __post_init__(self) -> None:
+        """An entry made without a hash is sealed: see :func:`hash_of`."""
+        if not self.hash:
+            object.__setattr__(self, "hash", hash_of(self))
+
     @property
     def id(self) -> str:
         """The entry's id: the member's and the sequence."""
@@ -235,20 +240,22 @@ def member_of_entry(identifier: str) -> str | None:
     return member if dot and sequence.isascii() and sequence.isdigit() else None
 
 
-def seal(entry: Entry) -> Entry:
-    """The entry with its hash: SHA-256 over the previous hash and the canonical entry, hexadecimal.
+def hash_of(entry: Entry) -> str:
+    """SHA-256 over the previous hash and the canonical entry, hexadecimal.
 
     Canonical is the stored document without `hash`, `note` and `slot`, as JSON with sorted keys, instants in
     RFC 3339 UTC.
     """
-    return replace(entry, hash=_hash(_hashed_part(entry)))
+    digest = hashlib.sha256(entry.previous_hash.encode())
+    digest.update(orjson.dumps(_hashed_part(entry), option=_OPTIONS))
+    return digest.hexdigest()
 
 
 def is_intact(entry: Entry) -> bool:
     """Whether the entry, and the text beside it if it still stands, is as it was sealed."""
     if entry.note is not None and entry.note.digest != entry.note_digest:
         return False
-    return entry.hash == _hash(_hashed_part(entry))
+    return entry.hash == hash_of(entry)
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
@@ -367,12 +374,6 @@ def _each(read: Callable[[Any], Any]) -> Callable[[Iterable[Any]], tuple[Any, ..
 _AS_IT_IS = (_same, _same)
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
-
-
-def _hash(part: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(part["prev_hash"].encode())
-    digest.update(orjson.dumps(part, option=_OPTIONS))
-    return digest.hexdigest()
 
 
 def _hashed_part(entry: Entry) -> dict[str, Any]:
