@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -179,7 +179,7 @@ class Worker:
         if not held:
             return self._beat_seconds / 4
         with suppress(SlotLost):
-            async with following(self._store, held) as journal:
+            async with following(self._store, held, catch_up=self._repair_all) as journal:
                 while self._leases.held == held and not self._stopping.is_set():
                     arrived = await journal.arrived()
                     await self._repair(arrived.heads)
@@ -195,6 +195,19 @@ class Worker:
         if behind:
             log.info("worker.repairs", worker=self.name, wallets=len(behind))
             await self._settle(list(behind))
+
+    async def _repair_all(self, slots: Sequence[int]) -> None:
+        """The same for all members of slots whose journal nobody followed, or not lately."""
+        cursor = await self._store.journal.aggregate(
+            [
+                {"$match": {"slot": {"$in": list(slots)}, "seq": {"$exists": True}}},
+                {"$group": {"_id": "$member", "seq": {"$max": "$seq"}}},
+            ],
+            allowDiskUse=True,
+        )
+        async with cursor:
+            while heads := await cursor.to_list(BATCH):
+                await self._repair({head["_id"]: head["seq"] for head in heads})
 
     async def _until_due(self, slots: Iterable[int], now: datetime) -> float:
         waiting = await _due(self._store, slots, until=None, but=self._set_aside(), limit=1)

@@ -1,8 +1,10 @@
 """The programme's accounts: the other side of all postings, summed from the journal (DESIGN §2, "No hot document").
 
 The holder of a slot follows the journal's change stream and adds up what arrives. Sums, position and number of
-entries counted are written in one transaction, on condition that the position is still the one counted from and
-the fence the holder's own, so that every entry is counted exactly once, whoever dies or is taken over where.
+entries counted are one document per slot, changed by one write on condition that the position is still the one
+counted from and the fence the holder's own, so that every entry is counted exactly once, whoever dies or is taken
+over where. (A transaction over several documents would do as well, but whoever is killed within one leaves its
+documents locked for a minute.)
 A position is a resume token: the order of the log itself, which no late insert can slip behind. When the log
 no longer reaches back to it, the slot is summed anew from a scan at one instant, and followed from there.
 
@@ -23,29 +25,27 @@ from bson.int64 import Int64
 from bson.timestamp import Timestamp
 from pymongo import UpdateOne
 from pymongo.asynchronous.change_stream import AsyncChangeStream
-from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import OperationFailure
+from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
 from domain.ledger.posting import is_members
 from domain.store.connection import Document, Store
-from domain.store.slots import open_cursor
 
 Account = tuple[str, str]
 """An account's name and an asset."""
+
+CatchUp = Callable[[Sequence[int]], Awaitable[None]]
+"""Takes slots, and looks at all entries of theirs that stand in the journal."""
 
 MAX_BATCH: Final = 1_000
 BATCH_SECONDS: Final = 0.25
 """How long entries are gathered before they are counted together."""
 TOKEN_SECONDS: Final = 30.0
 """How often the position of a slot without entries moves on, so that the log does not outgrow it."""
-TRANSACTION_SECONDS: Final = 5.0
 SCAN_SECONDS: Final = 240.0
 """Below the five minutes for which the server keeps an instant readable."""
 MAX_ACCOUNTS: Final = 100_000
 
-_SLOTS_AT_ONCE: Final = 16
 _HISTORY_LOST: Final = {260, 280, 286}  # InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost
 _ENTRIES: Final = ("", "")
 
@@ -91,9 +91,15 @@ def moves(postings: Iterable[Mapping[str, Any]]) -> Counter[Account]:
 
 async def account_sums(store: Store) -> dict[Account, int]:
     """The balance of each of the programme's accounts, as far as it has been counted: in minus out."""
-    group = {"_id": {"account": "$account", "asset": "$asset"}, "balance": {"$sum": "$balance"}}
-    cursor = await store.accounts.aggregate([{"$group": group}])
-    return {(each["_id"]["account"], each["_id"]["asset"]): each["balance"] async for each in cursor}
+    sums: Counter[Account] = Counter()
+    async for slot in store.accounts.find():
+        sums.update(balances_in(slot))
+    return dict(sums)
+
+
+def balances_in(document: Mapping[str, Any]) -> dict[Account, int]:
+    """The balances in a slot's document."""
+    return {_account_of(name): balance for name, balance in document.get("balances", {}).items()}
 
 
 async def scan(store: Store, slots: Iterable[int]) -> Scan:
@@ -140,14 +146,17 @@ async def scan(store: Store, slots: Iterable[int]) -> Scan:
 
 
 @asynccontextmanager
-async def following(store: Store, held: Mapping[int, int]) -> AsyncIterator["Following"]:
+async def following(
+    store: Store, held: Mapping[int, int], *, catch_up: CatchUp | None = None
+) -> AsyncIterator["Following"]:
     """Follows the journal of the held slots (slot to fence) from where each of them was counted to.
 
-    A slot that was never counted, or too long ago, is summed anew first. Raises SlotLost.
+    A slot that was never counted, or too long ago, is summed anew first, and `catch_up` is called for such
+    slots: what it is to see of the entries before is not among those that arrive. Raises SlotLost.
     """
     tokens = await _positions(store, held)
     if fresh := [slot for slot in held if slot not in tokens]:
-        tokens |= await _sum_anew(store, {slot: held[slot] for slot in fresh})
+        tokens |= await _sum_anew(store, {slot: held[slot] for slot in fresh}, catch_up)
     try:
         stream = await _watch(store, held, resume_after=min(tokens.values(), key=_order))
     except OperationFailure as error:
@@ -197,22 +206,25 @@ class Following:
         if not arrived.until:
             return
 
-        async def write(session: AsyncClientSession) -> None:
-            await _keep_positions(
-                self._store,
-                session,
-                [
-                    UpdateOne(
-                        {"_id": slot, "fence": self._held[slot], "token": arrived.since[slot]},
-                        {"$set": {"token": token}, "$inc": {"entries": Int64(arrived.entries[slot])}},
-                    )
-                    for slot, token in arrived.until.items()
-                ],
-            )
-            if adding := _additions(arrived.sums):
-                await self._store.accounts.bulk_write(adding, ordered=False, session=session)
-
-        await _transaction(self._store, write)
+        await _write(
+            self._store,
+            [
+                UpdateOne(
+                    {"_id": slot, "fence": self._held[slot], "token": arrived.since[slot]},
+                    {
+                        "$set": {"token": token},
+                        "$inc": {
+                            "entries": Int64(arrived.entries[slot]),
+                            **{
+                                f"balances.{_name_of(account)}": Int64(amount)
+                                for account, amount in arrived.sums.get(slot, {}).items()
+                            },
+                        },
+                    },
+                )
+                for slot, token in arrived.until.items()
+            ],
+        )
         self._tokens |= arrived.until
 
     def _add(self, arrived: Arrived, change: Mapping[str, Any]) -> None:
@@ -238,59 +250,50 @@ class Following:
 
 async def _positions(store: Store, held: Mapping[int, int]) -> dict[int, Document]:
     """Where the slots were counted to; from now on nobody with an older fence counts them."""
-    cursors = await asyncio.gather(*(open_cursor(store, slot, fence=fence) for slot, fence in held.items()))
-    tokens: dict[int, Document] = {}
-    for slot, cursor in zip(held, cursors, strict=True):
-        if cursor is None:
-            raise SlotLost
-        if "token" in cursor:
-            tokens[slot] = cursor["token"]
-    return tokens
+    positions = await asyncio.gather(*(_open(store, slot, fence) for slot, fence in held.items()))
+    return {slot: token for slot, token in zip(held, positions, strict=True) if token is not None}
 
 
-async def _sum_anew(store: Store, held: Mapping[int, int]) -> dict[int, Document]:
+async def _open(store: Store, slot: int, fence: int) -> Document | None:
+    try:
+        document = await store.accounts.find_one_and_update(
+            {"_id": slot, "fence": {"$lte": fence}}, {"$set": {"fence": Int64(fence)}}, {"token": 1}, upsert=True
+        )
+    except DuplicateKeyError as error:
+        raise SlotLost from error
+    return None if document is None else document.get("token")
+
+
+async def _sum_anew(store: Store, held: Mapping[int, int], catch_up: CatchUp | None) -> dict[int, Document]:
     summed = await scan(store, held)
+    if catch_up is not None:
+        await catch_up(sorted(held))
     token = await _token_after(store, summed.at)
-    slots = sorted(held)
-    for start in range(0, len(slots), _SLOTS_AT_ONCE):
-        part = slots[start : start + _SLOTS_AT_ONCE]
-        await _replace(store, {slot: held[slot] for slot in part}, summed, token=token)
+    await _write(
+        store,
+        [
+            UpdateOne(
+                {"_id": slot, "fence": fence},
+                {
+                    "$set": {
+                        "token": token,
+                        "entries": Int64(summed.entries[slot]),
+                        "balances": {_name_of(each): Int64(amount) for each, amount in summed.sums[slot].items()},
+                    }
+                },
+            )
+            for slot, fence in held.items()
+        ],
+    )
     log.info("accounts.summed_anew", slots=len(held), entries=sum(summed.entries.values()))
     return dict.fromkeys(held, token)
 
 
-async def _replace(store: Store, held: Mapping[int, int], summed: Scan, *, token: Document) -> None:
-    async def write(session: AsyncClientSession) -> None:
-        await _keep_positions(
-            store,
-            session,
-            [
-                UpdateOne(
-                    {"_id": slot, "fence": fence},
-                    {"$set": {"token": token, "entries": Int64(summed.entries[slot])}},
-                )
-                for slot, fence in held.items()
-            ],
-        )
-        await store.accounts.delete_many({"slot": {"$in": list(held)}}, session=session)
-        if adding := _additions({slot: summed.sums[slot] for slot in held}):
-            await store.accounts.bulk_write(adding, ordered=False, session=session)
-
-    await _transaction(store, write)
-
-
-async def _keep_positions(store: Store, session: AsyncClientSession, updates: Sequence[UpdateOne]) -> None:
-    result = await store.cursors.bulk_write(updates, ordered=False, session=session)
+async def _write(store: Store, updates: Sequence[UpdateOne]) -> None:
+    """Each slot by itself: one that is lost harms no other."""
+    result = await store.accounts.bulk_write(updates, ordered=False)
     if result.matched_count < len(updates):
         raise SlotLost
-
-
-async def _transaction(store: Store, write: Callable[[AsyncClientSession], Awaitable[None]]) -> None:
-    with pymongo.timeout(TRANSACTION_SECONDS):
-        async with store.client.start_session() as session:
-            await session.with_transaction(
-                write, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
-            )
 
 
 async def _watch(store: Store, slots: Iterable[int], **start: Any) -> AsyncChangeStream[Document]:
@@ -321,22 +324,18 @@ async def _give_up(store: Store, held: Mapping[int, int], error: OperationFailur
         raise error
     log.warning("accounts.position_lost", slots=len(held), code=error.code)
     for slot, fence in held.items():
-        await store.cursors.update_one({"_id": slot, "fence": fence}, {"$unset": {"token": ""}})
+        await store.accounts.update_one({"_id": slot, "fence": fence}, {"$unset": {"token": ""}})
 
 
-def _additions(sums: Mapping[int, Mapping[Account, int]]) -> list[UpdateOne]:
-    return [
-        UpdateOne(
-            {"_id": f"{slot}|{account}|{asset}"},
-            {
-                "$inc": {"balance": Int64(amount)},
-                "$setOnInsert": {"slot": Int64(slot), "account": account, "asset": asset},
-            },
-            upsert=True,
-        )
-        for slot, accounts in sums.items()
-        for (account, asset), amount in accounts.items()
-    ]
+def _name_of(account: Account) -> str:
+    """The account as a field's name, in which a dot and a dollar would mean something else."""
+    name = "|".join(account)
+    return name.replace("%", "%25").replace(".", "%2E").replace("$", "%24")
+
+
+def _account_of(name: str) -> Account:
+    account, _, asset = name.replace("%24", "$").replace("%2E", ".").replace("%25", "%").rpartition("|")
+    return account, asset
 
 
 def _order(token: Mapping[str, Any]) -> str:

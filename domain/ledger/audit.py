@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+from bson.int64 import Int64
 from bson.timestamp import Timestamp
 from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.errors import OperationFailure, PyMongoError
 
-from domain.ledger.accounts import MAX_ACCOUNTS, Account, scan
+from domain.ledger.accounts import Account, balances_in, scan
 from domain.ledger.command import claim_of_key
 from domain.ledger.entry import GENESIS, Entry, EntryKind, decided_from, entry_from, entry_id
 from domain.ledger.posting import AVAILABLE, OWED, PENDING
@@ -371,25 +372,20 @@ async def _audit_accounts(store: Store, found: _Findings) -> tuple[bool, int]:
     """Whether the programme's accounts were compared, and how many entries they have yet to take in."""
     try:
         summed = await scan(store, range(SLOTS))
-        positions = await _read_at(store, store.cursors.name, summed.at)
-        accounts = await _read_at(store, store.accounts.name, summed.at)
+        accounts = await _accounts_at(store, summed.at)
     except PyMongoError as error:
         if error.timeout or (isinstance(error, OperationFailure) and error.code in _SNAPSHOT_GONE):
             return False, 0
         raise
-    counted = {position["_id"]: position.get("entries", 0) for position in positions}
-    kept: dict[int, dict[Account, int]] = {}
-    for each in accounts:
-        kept.setdefault(each["slot"], {})[each["account"], each["asset"]] = each["balance"]
     uncounted = 0
     for slot in range(SLOTS):
-        missing = summed.entries[slot] - counted.get(slot, 0)
+        missing = summed.entries[slot] - accounts.get(slot, {}).get("entries", 0)
         if missing > 0:
             uncounted += missing
         elif missing < 0:
             found.differ(None, None, f"slot {slot} counted {-missing} entries more than the journal has")
         else:
-            _compare_accounts(slot, kept.get(slot, {}), summed.sums[slot], found)
+            _compare_accounts(slot, balances_in(accounts.get(slot, {})), summed.sums[slot], found)
     return True, uncounted
 
 
@@ -401,18 +397,22 @@ def _compare_accounts(slot: int, kept: Mapping[Account, int], summed: Mapping[Ac
             found.differ(None, None, f"slot {slot}: {what}")
 
 
-async def _read_at(store: Store, collection: str, at: Timestamp) -> list[Document]:
-    """All of a small collection, as it was at that instant."""
+async def _accounts_at(store: Store, at: Timestamp) -> dict[int, Document]:
+    """The slots' documents, as they were at that instant."""
     reply = await store.database.command(
         {
-            "find": collection,
-            "batchSize": MAX_ACCOUNTS,
+            "find": store.accounts.name,
+            "batchSize": SLOTS,
             "readConcern": {"level": "snapshot", "atClusterTime": at},
         }
     )
-    assert reply["cursor"]["id"] == 0, f"more than {MAX_ACCOUNTS} in {collection}"
-    documents: list[Document] = reply["cursor"]["firstBatch"]
-    return documents
+    accounts = {document["_id"]: document for document in reply["cursor"]["firstBatch"]}
+    cursor = reply["cursor"]["id"]
+    while cursor:
+        reply = await store.database.command({"getMore": Int64(cursor), "collection": store.accounts.name})
+        accounts |= {document["_id"]: document for document in reply["cursor"]["nextBatch"]}
+        cursor = reply["cursor"]["id"]
+    return accounts
 
 
 def _entries(store: Store, member: str | None = None) -> AsyncCursor[Document]:

@@ -36,7 +36,7 @@ async def count_all(store: Store, held: Mapping[int, int], *, until: int) -> Non
 
 
 async def counted(store: Store) -> int:
-    return sum([cursor.get("entries", 0) async for cursor in store.cursors.find()])
+    return sum([slot.get("entries", 0) async for slot in store.accounts.find()])
 
 
 async def recounted(store: Store) -> dict[Account, int]:
@@ -94,9 +94,7 @@ async def test_what_arrived_while_nobody_followed_is_counted_from_the_stored_pos
     member = await shop.member()
     await count_all(shop.store, all_slots(1), until=1)
     await shop.buy(member, 40_00)
-    await shop.store.accounts.insert_one(
-        {"_id": "99|marker|points", "slot": 99, "account": "marker", "asset": POINTS, "balance": 7}
-    )
+    await shop.store.accounts.insert_one({"_id": 99, "balances": {"marker|points": 7}})
 
     await count_all(shop.store, all_slots(2), until=2)
 
@@ -148,10 +146,10 @@ async def test_a_position_that_the_log_no_longer_reaches_is_replaced_by_a_scan(s
         await shop.buy(member, 10_00)
         while await counted(shop.store) < 2:
             await journal.count(await journal.arrived())
-    cursor = await shop.store.cursors.find_one({"_id": slot_of(member.id)})
-    assert cursor is not None
-    long_ago = {"_data": "82" + "00000001" + cursor["token"]["_data"][10:]}
-    await shop.store.cursors.update_many({}, {"$set": {"token": long_ago}})
+    position = await shop.store.accounts.find_one({"_id": slot_of(member.id)})
+    assert position is not None
+    long_ago = {"_data": "82" + "00000001" + position["token"]["_data"][10:]}
+    await shop.store.accounts.update_many({}, {"$set": {"token": long_ago}})
     await shop.buy(member, 30_00)
 
     with pytest.raises(SlotLost):
@@ -202,3 +200,15 @@ async def test_a_scan_sums_each_slot_at_one_instant(shop: Shop) -> None:
     assert summed.sums == {
         slot_of(member.id): {("programme/points", POINTS): -40, ("programme/cashback", CASHBACK): -2_00}
     }
+
+
+async def test_an_account_may_have_any_name(shop: Shop) -> None:
+    shop.client = "shop.eu|$5%2E"
+    member = await shop.member()
+    await shop.buy(member, 40_00)
+    async with following(shop.store, all_slots()) as journal:
+        await shop.buy(member, 10_00, paid_minor=1_50)
+        while await counted(shop.store) < 3:
+            await journal.count(await journal.arrived())
+
+    assert (await account_sums(shop.store))["merchant/shop.eu|$5%2E", CASHBACK] == 1_50

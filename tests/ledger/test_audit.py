@@ -220,7 +220,8 @@ async def test_the_programmes_accounts_are_compared_when_all_is_counted_and_told
     finally:
         worker.stop()
         await running
-    await shop.store.accounts.update_one({"account": "programme/points"}, {"$inc": {"balance": 1}})
+    points = "balances.programme/points|points"
+    await shop.store.accounts.update_one({points: {"$exists": True}}, {"$inc": {points: 1}})
 
     spoiled = await audit(shop.store)
 

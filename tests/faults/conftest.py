@@ -1,0 +1,3 @@
+from tests.ledger.conftest import shop_with
+
+__all__ = ("shop_with",)
