@@ -26,6 +26,7 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.purchases_http
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -437,7 +437,7 @@ def _versions_of_medici() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--callers", type=int, nargs="+", default=LEVELS, help="callers in a closed loop")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--members", type=int, default=MEMBERS)
     every = (OURS, TRANSACTION, MEDICI)

@@ -13,8 +13,8 @@ const [url, spendingShare, refusedShare] = [process.argv[2], Number(process.argv
 const DURABLE = { w: "majority", journal: true };
 const REFUSED = new Error("not enough balance");
 
-// Without snapshots of balances: with them medici reads, through the index of ids, all that anybody posted since
-// the account's snapshot, and is much slower under load than with the index of the account.
+// Without snapshots of balances: with them medici reads, by a hint to the index of ids, past all that anybody posted
+// since the account's snapshot; without them it reads the account's own index.
 const book = new Book("wallet", { balanceSnapshotSec: 0 });
 let members = 0;
 
