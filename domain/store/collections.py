@@ -29,6 +29,15 @@ ACCOUNTS: Final = "accounts"
 CURSORS: Final = "cursors"
 VOUCHERS: Final = "vouchers"
 STOCK: Final = "stock"
+TOP_UPS: Final = "top_ups"
+TOP_UP_REFUNDS: Final = "top_up_refunds"
+PAYERS: Final = "payers"
+PROVIDER_EVENTS: Final = "provider_events"
+SANDBOX_PAYMENTS: Final = "sandbox_payments"
+CODES: Final = "codes"
+PRESENCES: Final = "presences"
+WRONG_CODES: Final = "wrong_codes"
+GRANTS: Final = "grants"
 
 ALL: Final = (
     WALLETS,  # one per member: the fold of that member's journal
@@ -45,6 +54,15 @@ ALL: Final = (
     VOUCHERS,  # every voucher as the journal has it: looked up by code, listed by member
     STOCK,  # how many of a limited reward were issued and not given back
     CURSORS,  # one per slot: how far its worker has come
+    TOP_UPS,  # one per top-up through the payment provider, made before its intent
+    TOP_UP_REFUNDS,  # one per TOP_UP_REFUND entry: how far its refund is at the provider
+    PAYERS,  # one per member who pays: the provider's name of him, his saved method, his auto top-up
+    PROVIDER_EVENTS,  # one per event of the provider: what came of it; those set aside wait for staff
+    SANDBOX_PAYMENTS,  # what a sandbox's own payment provider holds; empty everywhere else
+    CODES,  # one per code on a member's screen, by its digits
+    PRESENCES,  # one per member and partner: when the member last showed his code there
+    WRONG_CODES,  # one per client and kind of code: when it last tried codes that do not exist
+    GRANTS,  # one per member and partner: the scopes that the member gave it
 )
 
 _INDEX_CONFLICTS: Final = {85, 86}  # IndexOptionsConflict, IndexKeySpecsConflict
@@ -57,20 +75,29 @@ class IndexConflict(Exception):  # noqa: N818 -- says what is the case
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """An index by its name, ascending on `keys`; `where` is the filter of a partial one."""
+    """An index by its name, ascending on `keys`; `where` is the filter of a partial one.
+
+    With `cleans_up` the server removes a document some time after the instant in its only key has passed, by
+    the server's own clock: never a rule, only a broom.
+    """
 
     name: str
     keys: tuple[str, ...]
     unique: bool = False
     where: Mapping[str, Any] | None = None
+    cleans_up: bool = False
 
     def specification(self) -> dict[str, Any]:
         """As the command createIndexes wants it."""
         options: dict[str, Any] = {"unique": True} if self.unique else {}
         if self.where is not None:
             options["partialFilterExpression"] = dict(self.where)
+        if self.cleans_up:
+            options["expireAfterSeconds"] = 0
         return {"name": self.name, "key": dict.fromkeys(self.keys, ASCENDING), **options}
 
+
+_KEPT_UNTIL: Final = (Index(name="kept_until", keys=("kept_until",), cleans_up=True),)
 
 INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     JOURNAL: (
@@ -93,10 +120,36 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         # A member's vouchers, in the order of issue.
         Index(name="member_issued", keys=("member", "issued_at", "_id")),
     ),
+    TOP_UPS: (
+        # The idempotency of startTopUp, success and refusal alike.
+        Index(name="member_key", keys=("member", "key"), unique=True),
+        # What open top-ups reserve.
+        Index(name="member_state", keys=("member", "state")),
+        # What a worker takes next: an open top-up's end, a charge to be tried.
+        Index(name="slot_due", keys=("slot", "due_at"), where={"due_at": {"$exists": True}}),
+        # An event of the provider names its intent.
+        Index(name="intent", keys=("intent",), where={"intent": {"$exists": True}}),
+    ),
+    TOP_UP_REFUNDS: (
+        Index(name="slot_due", keys=("slot", "due_at"), where={"due_at": {"$exists": True}}),
+        Index(name="intent", keys=("intent",)),
+    ),
+    PROVIDER_EVENTS: (
+        # What staff must look at.
+        Index(name="outcome_at", keys=("outcome", "at")),
+    ),
+    SANDBOX_PAYMENTS: (
+        # Events that were not sent yet, in order.
+        Index(name="unsent", keys=("unsent_at",), where={"unsent_at": {"$exists": True}}),
+        Index(name="kind_created", keys=("kind", "created_at")),
+    ),
     MEMBERS: (
         # A partner's own reference, "<client_id>:<reference>", names one member.
         Index(name="references", keys=("references",), unique=True, where={"references": {"$exists": True}}),
     ),
+    CODES: _KEPT_UNTIL,
+    PRESENCES: _KEPT_UNTIL,
+    WRONG_CODES: _KEPT_UNTIL,
 }
 
 

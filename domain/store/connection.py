@@ -60,6 +60,15 @@ class Store:
     cursors: AsyncCollection[Document] = field(init=False)
     vouchers: AsyncCollection[Document] = field(init=False)
     stock: AsyncCollection[Document] = field(init=False)
+    top_ups: AsyncCollection[Document] = field(init=False)
+    top_up_refunds: AsyncCollection[Document] = field(init=False)
+    payers: AsyncCollection[Document] = field(init=False)
+    provider_events: AsyncCollection[Document] = field(init=False)
+    sandbox_payments: AsyncCollection[Document] = field(init=False)
+    codes: AsyncCollection[Document] = field(init=False)
+    presences: AsyncCollection[Document] = field(init=False)
+    wrong_codes: AsyncCollection[Document] = field(init=False)
+    grants: AsyncCollection[Document] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in collections.ALL:

@@ -1,0 +1,24 @@
+"""Headroom that open top-ups reserve (SEMANTICS §6.3).
+
+An open top-up may still bring its money, so limits count it as if it had come. It is counted until the provider
+says how it ended: one whose time is over can still be paid for as long as its intent was not cancelled.
+"""
+
+from datetime import datetime
+
+from domain.store.connection import Store
+
+OPEN = "OPEN"
+
+
+async def reserved_minor(store: Store, member: str, currency: str, *, now: datetime) -> int:
+    """What the member's open top-ups through the provider may still bring of that currency, in minor units.
+
+    Read it before the wallet: a top-up that is posted in between is then counted twice and never not at all. A
+    command may read it in its `load`, after the wallet, since such a posting takes the wallet's next sequence.
+    """
+    wanted = {"member": member, "state": OPEN, "currency": currency, "created_at": {"$lte": now}}
+    pipeline = [{"$match": wanted}, {"$group": {"_id": None, "reserved": {"$sum": "$amount_minor"}}}]
+    cursor = await store.top_ups.aggregate(pipeline)
+    found = await cursor.to_list(1)
+    return int(found[0]["reserved"]) if found else 0
