@@ -1,0 +1,516 @@
+"""The wallet beside a naive model of it: any commands, in any order, at any time, on the real database.
+
+The model keeps every earned amount as a parcel of its own with its dates, in plain lists, and knows nothing of
+documents, hashes or commits. After every step both must say the same, and the journal must be sound.
+"""
+
+import asyncio
+import calendar
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, ClassVar, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from pymongo import WriteConcern
+
+from domain.ledger.command import Command
+from domain.ledger.entry import Entry
+from domain.ledger.posting import POINTS
+from domain.ledger.wallet import standing
+from domain.members.member import Member
+from domain.problems import (
+    DuplicateReceipt,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    InvalidInput,
+    LimitReached,
+    Problem,
+    WrongState,
+)
+from domain.programme.earning import Line
+from domain.settings import Settings
+from domain.store.connection import Store, open_store
+from tests.ledger.shop import CASHBACK, START, Shop, assert_sound, open_shop
+
+ZONE: Final = ZoneInfo("Europe/Ljubljana")
+FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+POLICIES: Final = (
+    "policy: none",
+    "policy: calendar",
+    "policy: rolling, after: P20D",
+    "policy: rolling, after: P1M, round_to: end_of_month",
+    "policy: inactivity, after: P1M",
+)
+EARNING: Final = """
+earning:
+  - {id: base, event: purchase, award: {points: {per: "2.00", give: 3}}}
+  - {id: bread, event: purchase, lines: 'line.category == "BREAD"', award: {points: {per: "1.00", give: 1}}}
+  - {id: back, event: purchase, award: {cashback: {percent: "5"}}}
+"""
+GRACE_DAYS: Final = 14
+
+_T = TypeVar("_T")
+
+Key = tuple[datetime | None, datetime | None, str, bool]
+"""When it is gone (None for never and for idle), until when it is pending, what it came from, whether it is idle."""
+
+
+@dataclass
+class Parcel:
+    asset: str
+    key: Key
+    amount: int
+    earned_at: datetime
+
+
+@dataclass
+class Expired:
+    number: int
+    asset: str
+    key: Key
+    amount: int
+
+
+@dataclass
+class Bought:
+    """A purchase as the model remembers it; `taken` is what its cashback was paid from."""
+
+    entry: str
+    number: int
+    occurred_at: datetime
+    total: int
+    awards: dict[str, int]
+    own: dict[str, tuple[Key, ...]]
+    paid: int
+    taken: list[tuple[Key, int]]
+    returned: int = 0
+    settled: dict[str, int] = field(default_factory=lambda: {POINTS: 0, CASHBACK: 0})
+    restored: int = 0
+
+
+class Model:
+    """Plain lists and loops; instants are those that the ledger says it decided at."""
+
+    def __init__(self, policies: dict[str, str], pending_days: dict[str, int]) -> None:
+        self.policies = policies
+        self.pending_days = pending_days
+        self.parcels: list[Parcel] = []
+        self.owed = {POINTS: 0, CASHBACK: 0}
+        self.idle = {POINTS: FOREVER, CASHBACK: FOREVER}
+        self.expired: list[Expired] = []
+        self.forgiven: dict[tuple[int, str], int] = {}
+        self.expiries = 0
+        self.bought: list[Bought] = []
+
+    def pass_time(self, now: datetime) -> None:
+        while True:
+            due = min((self.due(parcel) for parcel in self.parcels if parcel.amount), default=FOREVER)
+            if due > now:
+                return
+            gone = [p for p in self.parcels if p.amount and p.key[1] is None and self.gone_at(p) == due]
+            if gone:
+                self.expiries += 1
+                for parcel in gone:
+                    self.expired.append(Expired(self.expiries, parcel.asset, parcel.key, parcel.amount))
+                    parcel.amount = 0
+            else:
+                self.mature(due)
+            self.sweep()
+
+    def mature(self, due: datetime) -> None:
+        for group in list(self.groups(lambda p: p.key[1] == due)):
+            asset, key = group[0].asset, group[0].key
+            if key[3] and self.idle[asset] <= due:
+                self.idle[asset] = self.last_use(asset, day_of(due))
+            amount, earned_at = sum(p.amount for p in group), min(p.earned_at for p in group)
+            for parcel in group:
+                parcel.amount = 0
+            self.sweep()
+            self.credit(asset, amount, (key[0], None, key[2], key[3]), earned_at)
+
+    def award(self, asset: str, amount: int, origin: str, *, earned_at: datetime, now: datetime) -> tuple[Key, ...]:
+        if not amount:
+            return ()
+        pending_until = None
+        if self.pending_days[asset]:
+            pending_until = midnight(day_of(earned_at) + timedelta(days=self.pending_days[asset]))
+            pending_until = pending_until if pending_until > now else None
+        is_idle = "inactivity" in self.policies[asset]
+        gone_at = None if is_idle else self.last_use(asset, day_of(pending_until or max(earned_at, now)))
+        key = (None if gone_at == FOREVER else gone_at, pending_until, origin, is_idle)
+        credited = self.credit(asset, amount, key, earned_at)
+        return (key, (key[0], None, origin, is_idle)) if credited else ()
+
+    def credit(self, asset: str, amount: int, key: Key, earned_at: datetime) -> int:
+        paid = min(amount, self.owed[asset])
+        self.owed[asset] -= paid
+        if amount > paid:
+            self.parcels.append(Parcel(asset, key, amount - paid, earned_at))
+        return amount - paid
+
+    def is_active(self, now: datetime, *, missing_only: bool = False) -> None:
+        for asset, policy in self.policies.items():
+            if "inactivity" in policy and not (missing_only and now < self.idle[asset] < FOREVER):
+                self.idle[asset] = self.last_use(asset, day_of(now))
+
+    def spend(self, asset: str, amount: int, now: datetime) -> list[tuple[Key, int]]:
+        taken = []
+        for group in self.spendable(asset, now):
+            part = self.take(group, amount)
+            amount -= part
+            if part:
+                taken.append((group[0].key, part))
+        assert amount == 0
+        return taken
+
+    def take(self, group: list[Parcel], amount: int) -> int:
+        taken = 0
+        for parcel in group:
+            part = min(amount - taken, parcel.amount)
+            parcel.amount -= part
+            taken += part
+        self.sweep()
+        return taken
+
+    def give_back(self, purchase: Bought, amount: int, now: datetime) -> None:
+        purchase.returned += amount
+        left = purchase.total - purchase.returned
+        for asset in (POINTS, CASHBACK):
+            kept = purchase.awards[asset] * left // purchase.total
+            due = purchase.awards[asset] - kept - purchase.settled[asset]
+            purchase.settled[asset] += due
+            self.recover(asset, due - self.forgive(purchase, asset, due), purchase.own[asset], now)
+        self.restore(purchase, now)
+
+    def forgive(self, purchase: Bought, asset: str, due: int) -> int:
+        total = 0
+        for number in sorted({one.number for one in self.expired if one.number > purchase.number}):
+            gone = sum(
+                one.amount
+                for one in self.expired
+                if one.number == number and one.asset == asset and one.key in purchase.own[asset]
+            )
+            part = max(0, min(due - total, gone - self.forgiven.get((number, asset), 0)))
+            self.forgiven[number, asset] = self.forgiven.get((number, asset), 0) + part
+            total += part
+        return total
+
+    def recover(self, asset: str, amount: int, own: tuple[Key, ...], now: datetime) -> None:
+        for key in dict.fromkeys(own):
+            for group in list(self.groups(lambda p, key=key: p.asset == asset and p.key == key)):
+                amount -= self.take(group, amount)
+        for group in self.spendable(asset, now):
+            amount -= self.take(group, amount)
+        self.owed[asset] += amount
+
+    def restore(self, purchase: Bought, now: datetime) -> None:
+        back = purchase.paid * purchase.returned // purchase.total - purchase.restored
+        passed = purchase.restored
+        purchase.restored += back
+        for key, amount in reversed(purchase.taken):
+            skipped = min(passed, amount)
+            passed -= skipped
+            part = min(back, amount - skipped)
+            back -= part
+            gone_at = self.idle[CASHBACK] if key[3] else key[0]
+            if gone_at is not None and gone_at <= now:
+                grace = midnight(day_of(now) + timedelta(days=GRACE_DAYS + 1))
+                self.credit(CASHBACK, part, (grace, None, key[2], False), now)
+            elif part:
+                self.credit(CASHBACK, part, key, now)
+
+    def spendable(self, asset: str, now: datetime) -> list[list[Parcel]]:
+        groups = self.groups(
+            lambda p: p.asset == asset and (p.key[1] is None or p.key[1] <= now) and self.gone_at(p) > now
+        )
+        return sorted(groups, key=lambda g: (self.gone_at(g[0]), min(p.earned_at for p in g), g[0].key[2]))
+
+    def available(self, asset: str, now: datetime) -> int:
+        return 0 if self.owed[asset] else sum(p.amount for group in self.spendable(asset, now) for p in group)
+
+    def pending(self, asset: str) -> int:
+        return sum(p.amount for p in self.parcels if p.asset == asset and p.key[1] is not None)
+
+    def groups(self, wanted: Any) -> Iterator[list[Parcel]]:
+        keys = dict.fromkeys((p.asset, p.key) for p in self.parcels if wanted(p))
+        return iter([[p for p in self.parcels if (p.asset, p.key) == key] for key in keys])
+
+    def sweep(self) -> None:
+        """Forget parcels once nothing is left of all that share their dates."""
+        alive = {(p.asset, p.key) for p in self.parcels if p.amount}
+        self.parcels = [p for p in self.parcels if (p.asset, p.key) in alive]
+
+    def gone_at(self, parcel: Parcel) -> datetime:
+        return self.idle[parcel.asset] if parcel.key[3] else parcel.key[0] or FOREVER
+
+    def due(self, parcel: Parcel) -> datetime:
+        return parcel.key[1] or self.gone_at(parcel)
+
+    def last_use(self, asset: str, day: date) -> datetime:
+        policy = self.policies[asset]
+        if "none" in policy:
+            return FOREVER
+        if "calendar" in policy:
+            return midnight(date(day.year + 1, 1, 1))
+        last = day + timedelta(days=20) if "P20D" in policy else next_month(day)
+        if "end_of_month" in policy:
+            last = last.replace(day=calendar.monthrange(last.year, last.month)[1])
+        return midnight(last + timedelta(days=1))
+
+
+def day_of(instant: datetime) -> date:
+    return instant.astimezone(ZONE).date()
+
+
+def midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=ZONE).astimezone(UTC)
+
+
+def next_month(day: date) -> date:
+    year, month = (day.year, day.month + 1) if day.month < 12 else (day.year + 1, 1)
+    return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
+
+
+class WalletBesideItsModel(RuleBasedStateMachine):
+    loop: ClassVar[asyncio.AbstractEventLoop]
+    store: ClassVar[Store]
+    shop: Shop
+    model: Model
+    member: Member
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[Command, Entry | Problem]] = []
+        self.receipts: list[tuple[Member, Entry]] = []
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        return self.loop.run_until_complete(coroutine)
+
+    @initialize(
+        points=st.sampled_from(POLICIES),
+        cashback=st.sampled_from(POLICIES),
+        points_pending=st.sampled_from([0, 10]),
+        cashback_pending=st.sampled_from([0, 10]),
+    )
+    def open(self, points: str, cashback: str, points_pending: int, cashback_pending: int) -> None:
+        def section(policy: str, days: int) -> str:
+            return f"{{{f'pending: P{days}D, ' if days else ''}expiry: {{{policy}}}}}"
+
+        sections = f"points: {section(points, points_pending)}\ncashback: {section(cashback, cashback_pending)}\n"
+        self.run(emptied(self.store))
+        self.shop = self.run(open_shop(self.store, sections + EARNING, start_at=START, zone="Europe/Ljubljana"))
+        self.member = self.run(self.shop.member())
+        self.model = Model({POINTS: points, CASHBACK: cashback}, {POINTS: points_pending, CASHBACK: cashback_pending})
+
+    @rule(
+        total=st.integers(1, 9_999),
+        bread=st.integers(0, 9_999),
+        paid=st.integers(0, 100),
+        late_minutes=st.sampled_from([0, 0, 90, 24 * 60, 12 * 24 * 60]),
+    )
+    def buy(self, total: int, bread: int, paid: int, late_minutes: int) -> None:
+        now = self.shop.clock.now()
+        occurred_at = now - timedelta(minutes=late_minutes) if late_minutes else None
+        bread = min(bread, total)
+        self.model.pass_time(now)
+        paid = min(total, self.model.available(CASHBACK, now) * paid // 100)
+        command = self.shop.purchase(
+            self.member,
+            total,
+            occurred_at=occurred_at,
+            paid_minor=paid,
+            lines=(Line(sku="1", category="BREAD", amount_minor=bread), Line(sku="2", amount_minor=total - bread)),
+        )
+
+        previewed = self.run(self.shop.ledger.preview(command))
+        entry = self.run(self.shop.posted(command))
+
+        assert isinstance(previewed, Entry)
+        assert (previewed.postings, previewed.explanation) == (entry.postings, entry.explanation)
+        assert previewed.balances == entry.balances
+        self.sent.append((command, entry))
+        self.receipts.append((self.member, entry))
+        points = total * 3 // 200 + bread // 100
+        cashback = (total - paid) * 5 // 100
+        assert sum(row.points for row in entry.explanation) == points
+        assert sum(row.cashback_minor for row in entry.explanation) == cashback
+        assert (entry.points, entry.moved(CASHBACK)) == (points, cashback - paid)
+        self.follow_purchase(entry, total=total, paid=paid, points=points, cashback=cashback)
+
+    def follow_purchase(self, entry: Entry, *, total: int, paid: int, points: int, cashback: int) -> None:
+        model, now, earned_at = self.model, entry.posted_at, entry.occurred_at
+        model.pass_time(now)
+        taken = model.spend(CASHBACK, paid, now) if paid else []
+        own = {
+            POINTS: model.award(POINTS, points, "PURCHASE", earned_at=earned_at, now=now),
+            CASHBACK: model.award(CASHBACK, cashback, "PURCHASE", earned_at=earned_at, now=now),
+        }
+        if paid or points or cashback:
+            model.is_active(now)
+        model.bought.append(
+            Bought(
+                entry=entry.id,
+                number=model.expiries,
+                occurred_at=earned_at,
+                total=total,
+                awards={POINTS: points, CASHBACK: cashback},
+                own=own,
+                paid=paid,
+                taken=taken,
+            )
+        )
+
+    @rule(missing=st.integers(1, 50))
+    def pay_with_more_cashback_than_there_is(self, missing: int) -> None:
+        now = self.shop.clock.now()
+        self.model.pass_time(now)
+        paid = self.model.available(CASHBACK, now) + missing
+        self.refuse(self.shop.purchase(self.member, paid + 100, paid_minor=paid), InsufficientBalance)
+
+    @rule(total=st.integers(2, 9_999))
+    def send_lines_that_do_not_add_up(self, total: int) -> None:
+        command = self.shop.purchase(self.member, total, lines=(Line(sku="1", amount_minor=total - 1),))
+        self.refuse(command, InvalidInput)
+
+    @precondition(lambda self: self.model.bought)
+    @rule(which=st.integers(0, 1_000), share=st.integers(1, 120), rest=st.booleans())
+    def give_back(self, which: int, share: int, rest: bool) -> None:
+        purchase = self.model.bought[which % len(self.model.bought)]
+        left = purchase.total - purchase.returned
+        amount = None if rest else max(1, purchase.total * share // 100)
+        command = self.shop.refund(self.member, purchase.entry, amount)
+        if left == 0:
+            self.refuse(command, WrongState)
+        elif amount is not None and amount > left:
+            self.refuse(command, LimitReached)
+        else:
+            entry = self.run(self.shop.posted(command))
+            self.sent.append((command, entry))
+            self.model.pass_time(entry.posted_at)
+            self.model.give_back(purchase, amount or left, entry.posted_at)
+
+    @rule(asset=st.sampled_from([POINTS, CASHBACK]), amount=st.integers(1, 200))
+    def give(self, asset: str, amount: int) -> None:
+        command = self.shop.adjustment(self.member, amount, asset=asset)
+        entry = self.run(self.shop.posted(command))
+        self.sent.append((command, entry))
+        self.model.pass_time(entry.posted_at)
+        self.model.award(asset, amount, "ADJUST", earned_at=entry.occurred_at, now=entry.posted_at)
+        self.model.is_active(entry.posted_at, missing_only=True)
+
+    @rule(asset=st.sampled_from([POINTS, CASHBACK]), share=st.integers(1, 130))
+    def take(self, asset: str, share: int) -> None:
+        now = self.shop.clock.now()
+        self.model.pass_time(now)
+        available = self.model.available(asset, now)
+        amount = max(1, available * share // 100)
+        command = self.shop.adjustment(self.member, -amount, asset=asset)
+        if amount > available:
+            self.refuse(command, InsufficientBalance)
+        else:
+            entry = self.run(self.shop.posted(command))
+            self.sent.append((command, entry))
+            self.model.spend(asset, amount, entry.posted_at)
+
+    @rule(days=st.sampled_from([0, 0, 1, 5, 9, 10, 11, 20, 31, 100, 400]), minutes=st.integers(1, 1_440))
+    def wait(self, days: int, minutes: int) -> None:
+        self.run(self.shop.move_by(days=days, minutes=minutes))
+
+    @rule()
+    def settle(self) -> None:
+        before = self.standings()
+        self.run(self.shop.ledger.settle([self.member.id]))
+        assert self.standings() == before
+
+    @precondition(lambda self: self.sent)
+    @rule(which=st.integers(0, 1_000))
+    def send_again(self, which: int) -> None:
+        command, decided = self.sent[which % len(self.sent)]
+        outcome = self.run(self.shop.ledger.commit(command))
+        assert (outcome.replayed, outcome.decided) == (True, decided)
+
+    @precondition(lambda self: self.sent)
+    @rule(which=st.integers(0, 1_000))
+    def use_a_key_for_something_else(self, which: int) -> None:
+        command, _ = self.sent[which % len(self.sent)]
+        other = replace(self.shop.purchase(self.member, 12_345, key=command.key), actor=command.actor)
+        self.refuse(other, IdempotencyMismatch)
+
+    @precondition(lambda self: self.receipts)
+    @rule(which=st.integers(0, 1_000))
+    def send_a_receipt_twice(self, which: int) -> None:
+        _, first = self.receipts[which % len(self.receipts)]
+        problem = self.refuse(self.shop.purchase(self.member, 100, receipt=first.receipt), DuplicateReceipt)
+        assert isinstance(problem, DuplicateReceipt)
+        assert problem.first_entry == first.id
+
+    def refuse(self, command: Command, kind: type[Problem]) -> Problem:
+        self.run(self.shop.ledger.settle([self.member.id]))
+        problem = self.run(self.shop.refused(command))
+        assert isinstance(problem, kind), problem
+        if problem.kept:
+            self.sent.append((command, problem))
+        return problem
+
+    def standings(self) -> tuple[Any, Any]:
+        return self.run(self.shop.standing(self.member)), self.run(self.shop.standing(self.member, CASHBACK))
+
+    @invariant()
+    def both_say_the_same(self) -> None:
+        wallet, now = self.run(self.shop.wallet(self.member)), self.shop.clock.now()
+        self.model.pass_time(now)
+        for asset in (POINTS, CASHBACK):
+            read = standing(wallet, asset, now)
+            assert read.available == self.model.available(asset, now), asset
+            assert read.pending == self.model.pending(asset), asset
+            assert read.owed == self.model.owed[asset], asset
+
+    @invariant()
+    def the_journal_is_sound(self) -> None:
+        self.run(assert_sound(self.store))
+
+    def teardown(self) -> None:
+        if hasattr(self, "shop"):
+            self.run(self.shop.close())
+
+
+async def emptied(store: Store) -> None:
+    quick = WriteConcern(w=1, j=False)
+    for name in ("journal", "wallets", "claims", "members", "clock", "programmes"):
+        await store.database.get_collection(name, write_concern=quick).delete_many({})
+
+
+def test_the_wallet_is_what_a_naive_model_says_whatever_happens_to_it(settings: Settings) -> None:
+    loop = asyncio.new_event_loop()
+    store = loop.run_until_complete(open_store(replace(settings, database=f"{settings.database}_model")))
+    WalletBesideItsModel.loop, WalletBesideItsModel.store = loop, store
+    try:
+        loop.run_until_complete(store.prepare())
+        run_state_machine_as_test(WalletBesideItsModel, settings=EXAMPLES)
+    finally:
+        loop.run_until_complete(store.client.drop_database(store.database.name))
+        loop.run_until_complete(store.close())
+        loop.close()
+
+
+EXAMPLES: Final = bounds(
+    max_examples=30,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],  # shrinking on a real database takes many minutes; the steps of a failure are shown
+    suppress_health_check=list(HealthCheck),
+)
