@@ -176,12 +176,16 @@ def before_discount(receipt: Receipt, kind: str, programme: Programme) -> int:
 
 async def load_ended_vouchers(receipt: Receipt, journal: Journal, wallet: Wallet) -> Mapping[str, VoucherStatus]:
     """The codes on the receipt that are vouchers of this member which have ended, with how."""
-    found = journal.store.vouchers.find({"code": {"$in": list(receipt.voucher_codes)}, "member": wallet.member})
-    return {
-        voucher["code"]: VoucherStatus(voucher["status"])
-        async for voucher in found
-        if voucher["status"] != VoucherStatus.ACTIVE.value
-    }
+    if not receipt.voucher_codes:
+        return {}
+    ended: dict[str, VoucherStatus] = {}
+    wanted = {"code": {"$in": list(receipt.voucher_codes)}, "member": wallet.member}
+    async for voucher in journal.store.vouchers.find(wanted, {"code": 1}):
+        if voucher["_id"] not in wallet.vouchers:
+            status = await journal.ended_voucher(wallet.member, voucher["_id"])
+            if status is not None:
+                ended[voucher["code"]] = status
+    return ended
 
 
 def _event(receipt: Receipt, programme: Programme, occurred_at: datetime) -> PurchaseEvent:

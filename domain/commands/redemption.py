@@ -1,9 +1,11 @@
 """Spending points on a reward: the points go and the voucher comes in one entry (SEMANTICS §5.1 to §5.3).
 
-A reward with limited stock is reserved in the same transaction as the entry, so it is never oversold.
+A reward with limited stock is reserved in the same transaction as the entry, so it is never oversold. A piece
+comes back to the stock with a voucher that is cancelled, not with one that expires: what it stood for (a seat, a
+basket) was kept for the member until then.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -11,11 +13,12 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.due import REDEEMED
-from domain.ledger.entry import Changes, Entry, EntryKind
+from domain.ledger.entry import Changes, Entry, EntryKind, member_of_entry
 from domain.ledger.expiry import local_date, start_of_day
 from domain.ledger.joint import Reserve
+from domain.ledger.journal import Journal
 from domain.ledger.posting import POINTS
-from domain.ledger.voucher import Voucher, VoucherEnd, VoucherStatus, entry_of_voucher
+from domain.ledger.voucher import VoucherEnd, VoucherStatus, entry_of_voucher
 from domain.ledger.wallet import Wallet, standing
 from domain.problems import LimitReached, NotEligible, NotFound, OutOfStock, Problem, WrongState
 from domain.programme.earning import UsageChange
@@ -42,6 +45,14 @@ class Cancellation:
     """An unused voucher that the member gives back."""
 
     voucher: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What the journal says of a voucher: the entry that issued it, and how it ended, None while it is open."""
+
+    issuing: Entry
+    ended: VoucherStatus | None
 
 
 def check_redemption(reward: str, programme: Programme) -> Problem | None:
@@ -81,8 +92,14 @@ def decide_redemption(reward_id: str, situation: Situation) -> Entry | Problem:
     if problem := _refused(reward, draft):
         return problem
     taken = draft.spend(POINTS, reward.cost, destination=REDEEMED)
-    draft.issue(reward.voucher, reward=reward.id, paid=taken, returns_points=reward.if_expired == "return")
-    return draft.entry(changes=Changes(idle_until=draft.idle_until(), usage=_usage(reward, draft.today, count=1)))
+    draft.issue(
+        reward.voucher,
+        reward=reward.id,
+        paid=taken,
+        returns_points=reward.if_expired == "return",
+        is_limited=reward.stock is not None,
+    )
+    return draft.entry(changes=Changes(idle_until=draft.idle_until(), usage=_usage(reward, draft.today)))
 
 
 def reserve_stock(store: Store, reward_id: str, stock: int) -> Reserve:
@@ -126,30 +143,30 @@ async def stock_left(store: Store, programme: Programme) -> dict[str, int]:
 def decide_cancellation(wanted: Cancellation, situation: Situation) -> Entry | Problem:
     """Points go back to the lots they came from, last taken first, and the voucher ends (SEMANTICS §5.3).
 
-    `evidence` is the voucher's end, if it ended, as :func:`ended_status` reads it.
+    It counts no more towards the limits that it was counted in when it was issued. `evidence` is what
+    :func:`load_past` read.
     """
-    voucher = situation.wallet.vouchers.get(wanted.voucher)
+    voucher, past = situation.wallet.vouchers.get(wanted.voucher), situation.evidence
     if voucher is None:
-        return _not_open(wanted.voucher, situation.evidence)
+        return _not_open(wanted.voucher, past)
+    assert isinstance(past, Past), voucher.id
     if not voucher.paid:
         return NotEligible(message="This voucher was given, not bought with points.", reason="NOT_REDEEMED")
     draft = Draft(situation, EntryKind.VOUCHER_CANCELLED, situation.now)
     cost = sum(allocation.amount for allocation in voucher.paid)
     draft.restore(POINTS, voucher.paid, cost, before=0, source=REDEEMED)
-    reward = situation.programme.rewards.get(voucher.reward or "")
-    issued_on = date.fromisoformat(voucher.issued_on)
     return draft.entry(
         changes=Changes(
             ended_vouchers=(VoucherEnd(id=voucher.id, status=VoucherStatus.CANCELLED),),
-            usage=() if reward is None else _usage(reward, issued_on, count=-1),
+            usage=tuple(replace(counted, count=-counted.count) for counted in past.issuing.changes.usage),
         ),
         reverses=entry_of_voucher(voucher.id),
     )
 
 
 def decide_use(voucher_id: str, receipt: str, situation: Situation) -> Entry | Problem:
-    """The voucher is used on a receipt; `evidence` is how it ended, if it did."""
-    voucher: Voucher | None = situation.wallet.vouchers.get(voucher_id)
+    """The voucher is used on a receipt. `evidence` is what :func:`load_past` read."""
+    voucher = situation.wallet.vouchers.get(voucher_id)
     if voucher is None:
         return _not_open(voucher_id, situation.evidence)
     draft = Draft(situation, EntryKind.VOUCHER_USED, situation.now)
@@ -157,18 +174,23 @@ def decide_use(voucher_id: str, receipt: str, situation: Situation) -> Entry | P
     return draft.entry(changes=Changes(ended_vouchers=(end,)), receipt=receipt)
 
 
-async def ended_status(store: Store, voucher_id: str, member: str) -> VoucherStatus | None:
-    """How a voucher of the member ended; None when it is not known or not ended."""
-    document = await store.vouchers.find_one({"_id": voucher_id, "member": member})
-    if document is None or document["status"] == VoucherStatus.ACTIVE.value:
+async def load_past(voucher_id: str, journal: Journal, wallet: Wallet) -> Past | None:
+    """What became of a voucher of the wallet's member; None for what is none of his vouchers."""
+    issuing_id = entry_of_voucher(voucher_id)
+    if issuing_id is None or member_of_entry(issuing_id) != wallet.member:
         return None
-    return VoucherStatus(document["status"])
+    issuing = await journal.entry(issuing_id)
+    if issuing is None or voucher_id not in {voucher.id for voucher in issuing.changes.vouchers}:
+        return None
+    if voucher_id in wallet.vouchers:
+        return Past(issuing=issuing, ended=None)
+    return Past(issuing=issuing, ended=await journal.ended_voucher(wallet.member, voucher_id))
 
 
-def _not_open(voucher_id: str, ended: VoucherStatus | None) -> Problem:
-    if ended is None:
-        return NotFound(message=f"The member has no voucher {voucher_id}.", what="voucher")
-    return WrongState(message=f"The voucher is {ended.lower()}.", state=ended.value)
+def _not_open(voucher_id: str, past: Past | None) -> Problem:
+    if past is None or past.ended is None:
+        return NotFound(message=f"The member has no voucher {voucher_id[:60]}.", what="voucher")
+    return WrongState(message=f"The voucher is {past.ended.lower()}.", state=past.ended.value)
 
 
 def _refused(reward: Reward, draft: Draft) -> Problem | None:
@@ -204,10 +226,10 @@ def _is_limit_reached(reward: Reward, wallet: Wallet, today: date) -> bool:
     return used is not None and used.count >= reward.limit.count
 
 
-def _usage(reward: Reward, on: date, *, count: int) -> tuple[UsageChange, ...]:
+def _usage(reward: Reward, on: date) -> tuple[UsageChange, ...]:
     if reward.limit is None:
         return ()
-    return (UsageChange(rule=_rule(reward), period=period_key(reward.limit.per, on), count=count, amount=0),)
+    return (UsageChange(rule=_rule(reward), period=period_key(reward.limit.per, on), count=1, amount=0),)
 
 
 def _rule(reward: Reward) -> str:

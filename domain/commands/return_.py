@@ -59,21 +59,35 @@ async def load_history(wanted: PurchaseReturn, journal: Journal, wallet: Wallet)
     return History(
         purchase=purchase,
         returns=returns,
-        paid_with=await _used_vouchers(purchase, journal),
+        paid_with=await _vouchers_that_paid(purchase, journal, wallet),
         expiries=tuple(expiries),
         forgiving=tuple(forgiving),
     )
 
 
-async def _used_vouchers(purchase: Entry, journal: Journal) -> tuple[Voucher, ...]:
-    """The vouchers that the purchase used, as they were issued."""
-    used: list[Voucher] = []
-    for end in purchase.changes.ended_vouchers:
-        issuing = entry_of_voucher(end.id)
-        issued = None if issuing is None else await journal.entry(issuing)
-        assert issued is not None, end.id
-        used += [voucher for voucher in issued.changes.vouchers if voucher.id == end.id]
-    return tuple(used)
+async def _vouchers_that_paid(purchase: Entry, journal: Journal, wallet: Wallet) -> tuple[Voucher, ...]:
+    """The vouchers used in the purchase, or on its receipt by the same partner, as they were issued.
+
+    One that the purchase of another receipt awarded does not come back once too little is left of that one: it
+    would have been cancelled, had it not been used (SEMANTICS §4.4).
+    """
+    paid: list[Voucher] = []
+    for entry in (purchase, *await journal.vouchers_used_on(purchase)):
+        for end in entry.changes.ended_vouchers:
+            issuing_id = entry_of_voucher(end.id)
+            issuing = None if issuing_id is None else await journal.entry(issuing_id)
+            assert issuing is not None, end.id
+            (voucher,) = (voucher for voucher in issuing.changes.vouchers if voucher.id == end.id)
+            if end.id not in wallet.vouchers and await _is_still_earned(voucher, issuing, journal):
+                paid.append(voucher)
+    return tuple(paid)
+
+
+async def _is_still_earned(voucher: Voucher, issuing: Entry, journal: Journal) -> bool:
+    if voucher.keeps_from_minor is None or issuing.purchase is None:
+        return True
+    returns = [entry.returned.amount_minor for entry in await journal.reversals(issuing) if entry.returned is not None]
+    return issuing.purchase.total_minor - sum(returns) >= voucher.keeps_from_minor
 
 
 def check_return(wanted: PurchaseReturn, now: datetime) -> Problem | None:

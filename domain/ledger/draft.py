@@ -128,18 +128,28 @@ class Draft:
             self._post(Posting(source=OWED, destination=destination, asset=asset, amount=amount))
             self.owed[asset] = self.owed.get(asset, 0) + amount
 
-    def restore(self, asset: str, taken: Iterable[Allocation], amount: int, *, before: int, source: str) -> None:
+    def restore(
+        self,
+        asset: str,
+        taken: Iterable[Allocation],
+        amount: int,
+        *,
+        before: int,
+        source: str,
+        at: datetime | None = None,
+    ) -> None:
         """Give `amount` back to the lots it was taken from, last taken first, after `before` given back already.
 
-        Each part has its lot's old expiry; a part whose expiry has passed can be used for the programme's
-        `refund_grace` from today (SEMANTICS §5.3).
+        Each part has its lot's old expiry; a part whose expiry has passed `at` that instant, now if none is given,
+        can be used for the programme's `refund_grace` from its day (SEMANTICS §5.3).
         """
         for allocation in reversed(tuple(taken)):
             passed = min(before, allocation.amount)
             before -= passed
             back = min(amount, allocation.amount - passed)
             if back:
-                self.credit(asset, back, source=source, key=self._restored(asset, allocation.key))
+                key = self._restored(asset, allocation.key, at or self.situation.now)
+                self.credit(asset, back, source=source, key=key)
                 amount -= back
         assert amount == 0, (asset, amount)
 
@@ -150,6 +160,7 @@ class Draft:
         reward: str | None = None,
         paid: tuple[Allocation, ...] = (),
         returns_points: bool = False,
+        is_limited: bool = False,
         keeps_from_minor: int | None = None,
         sku: str | None = None,
     ) -> Voucher:
@@ -167,6 +178,7 @@ class Draft:
             reward=reward,
             paid=paid,
             returns_points=returns_points,
+            is_limited=is_limited,
             keeps_from_minor=keeps_from_minor,
             sku=sku,
         )
@@ -334,12 +346,13 @@ class Draft:
         points = available.pop(POINTS, 0)
         return Balances(points=points, money=dict(sorted(available.items())))
 
-    def _restored(self, asset: str, key: LotKey) -> LotKey:
-        now, programme = self.situation.now, self.situation.programme
+    def _restored(self, asset: str, key: LotKey, at: datetime) -> LotKey:
+        programme = self.situation.programme
         gone_at = self.situation.wallet.idle_until.get(asset) if key.idle else key.expires_at
-        if gone_at is None or gone_at > now:
+        if gone_at is None or gone_at > at:
             return key
-        return key._replace(expires_at=self._after(programme.refund_grace), idle=False)
+        last_day = add_period(local_date(at, programme.zone), programme.refund_grace)
+        return key._replace(expires_at=start_of_day(last_day + timedelta(days=1), programme.zone), idle=False)
 
     def _award(self, policy: LotPolicy, asset: str, amount: int, *, source: str, origin: str) -> None:
         if not amount:

@@ -14,7 +14,7 @@ from domain.ledger.hold import Hold
 from domain.ledger.lot import Lot
 from domain.ledger.posting import POINTS
 from domain.ledger.voucher import Voucher, VoucherEnd, VoucherStatus
-from domain.ledger.wallet import Wallet, apply, due_of, next_due_at
+from domain.ledger.wallet import Wallet, apply, due_of, fold, next_due_at
 from domain.programme.programme import Programme
 from domain.programme.tiers import review
 from domain.store.codec import format_instant
@@ -37,6 +37,12 @@ def due_entries(wallet: Wallet, programme: Programme, *, now: datetime) -> list[
         entries.append(settle_next(wallet, due_at, programme, now=now))
         wallet = apply(wallet, entries[-1])
     return entries
+
+
+def as_settled(wallet: Wallet, programme: Programme, now: datetime) -> Wallet:
+    """The wallet as if all that has fallen due were posted: what a reader is shown (SEMANTICS §2.4)."""
+    due_at = next_due_at(wallet)
+    return wallet if due_at is None or due_at > now else fold(wallet, due_entries(wallet, programme, now=now))
 
 
 def settle_next(wallet: Wallet, due_at: datetime, programme: Programme, *, now: datetime) -> Entry:
@@ -80,7 +86,7 @@ def _expire(
     for voucher in vouchers:
         if voucher.returns_points and voucher.paid:
             amount = sum(allocation.amount for allocation in voucher.paid)
-            draft.restore(POINTS, voucher.paid, amount, before=0, source=REDEEMED)
+            draft.restore(POINTS, voucher.paid, amount, before=0, source=REDEEMED, at=due_at)
     return draft.entry(
         changes=Changes(
             ended_vouchers=tuple(VoucherEnd(id=voucher.id, status=VoucherStatus.EXPIRED) for voucher in vouchers),

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from weakref import WeakValueDictionary
 
 import pymongo
@@ -17,7 +18,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from domain.ledger.claim import claim_all
+from domain.ledger.claim import claim_all, release
 from domain.ledger.command import Command, used_elsewhere
 from domain.ledger.commit import (
     DEADLINE_SECONDS,
@@ -39,6 +40,9 @@ from domain.programme.programme import Programme
 Reserve = Callable[[AsyncClientSession, Entry], Awaitable[Problem | None]]
 """Changes the other document inside the transaction, or says why it cannot; then nothing of it is kept."""
 
+Step = tuple[Wallet, Entry]
+"""An entry and the wallet just before it."""
+
 Follow = Callable[[Entry], Command]
 """The command on the other wallet that follows from the first entry."""
 
@@ -49,6 +53,10 @@ class _Pending:
 
     decided: Entry | Problem
     wallet: Wallet
+
+
+class _Unsettled(Exception):  # noqa: N818  -- ends a transaction, to be run again
+    pass
 
 
 class _Refused(Exception):  # noqa: N818  -- ends a transaction without a trace
@@ -68,7 +76,7 @@ async def commit_jointly(
 ) -> Outcome:
     """Commit the command together with what `reserve` changes and what `follow` asks of another wallet.
 
-    Keys, claims, refusals and replays are as with :meth:`Ledger.commit`; the caller's key is the first
+    Keys, claims, loads, refusals and replays are as with :meth:`Ledger.commit`; the caller's key is the first
     command's. Commands with one `queue` go one after another in this process, so that they need not fight over
     a document. Raises :class:`Unavailable`.
     """
@@ -132,8 +140,12 @@ async def _attempt(
             pending = await session.with_transaction(
                 work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
             )
+    except _Unsettled:
+        await ledger.settle([command.member])
+        return None
     except _Refused as refused:
         if not refused.problem.kept:
+            await release(ledger.journal, [command])
             return Outcome(decided=refused.problem, wallet=refused.wallet, replayed=False)
         return await _keep(ledger, command, refused, now)
     except (DuplicateKeyError, BulkWriteError):
@@ -148,19 +160,22 @@ async def _decide(
     programme: Programme,
     now: datetime,
     *,
-    evidence: Entry | None = None,
+    evidence: Any = None,
     reserve: Reserve | None = None,
     follow: Follow | None = None,
 ) -> _Pending:
-    assert command.load is None, command.operation
-    before, dues = await _settled(ledger, session, command.member, programme, now)
+    missed, before, dues = await _settled(ledger, session, command.member, programme, now)
     wallet = fold(before, dues)
+    if command.load is not None:
+        if dues:
+            raise _Unsettled
+        evidence = await command.load(ledger.journal, wallet)
     decided = command.decide(situation_of(command, wallet, programme, now=now, evidence=evidence))
     if not isinstance(decided, Entry):
         raise _Refused(decided, wallet)
     if reserve is not None and (problem := await reserve(session, decided)) is not None:
         raise _Refused(problem, wallet)
-    after = await _post(ledger, session, before, [*dues, decided])
+    after = await _post(ledger, session, before, [*dues, decided], missed=missed)
     if follow is not None:
         await _decide(ledger, session, follow(decided), programme, now, evidence=decided)
     return _Pending(decided, after)
@@ -168,19 +183,29 @@ async def _decide(
 
 async def _settled(
     ledger: Ledger, session: AsyncClientSession, member: str, programme: Programme, now: datetime
-) -> tuple[Wallet, list[Entry]]:
-    """The wallet as the transaction's snapshot has it, and the entries for what is due on it."""
+) -> tuple[list[Step], Wallet, list[Entry]]:
+    """What the stored wallet had missed, the wallet as the snapshot has it, and the entries for what is due on it."""
     document = await ledger.store.wallets.find_one({"_id": member}, session=session)
     wallet = Wallet(member=member) if document is None else wallet_from(document)
     newer = ledger.store.journal.find({"member": member, "seq": {"$gt": wallet.sequence}}, session=session)
-    wallet = fold(wallet, [entry_from(document) async for document in newer.sort("seq", 1)])
-    return wallet, due_entries(wallet, programme, now=now)
+    missed: list[Step] = []
+    async for document in newer.sort("seq", 1):
+        missed.append((wallet, entry_from(document)))
+        wallet = apply(*missed[-1])
+    return missed, wallet, due_entries(wallet, programme, now=now)
 
 
-async def _post(ledger: Ledger, session: AsyncClientSession, wallet: Wallet, entries: Sequence[Entry]) -> Wallet:
-    """Insert the entries and what follows from them; the wallet after them."""
+async def _post(
+    ledger: Ledger,
+    session: AsyncClientSession,
+    wallet: Wallet,
+    entries: Sequence[Entry],
+    *,
+    missed: Sequence[Step],
+) -> Wallet:
+    """Insert the entries and write what follows from them, and from those missed before; the wallet after them."""
     await ledger.store.journal.insert_many([entry_document(entry) for entry in entries], session=session)
-    steps: list[tuple[Wallet, Entry]] = []
+    steps = list(missed)
     for entry in entries:
         steps.append((wallet, entry))
         wallet = apply(wallet, entry)

@@ -12,6 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
 from domain.ledger.entry import Entry, EntryKind, Refusal, decided_from, entry_from
+from domain.ledger.voucher import VoucherStatus
 from domain.ledger.wallet import Wallet, fold, wallet_from
 from domain.store.connection import Store
 
@@ -84,6 +85,26 @@ class Journal:
         wanted = {"member": member, "seq": {"$gt": int(sequence)}, "changes.ended_bonuses": bonus}
         document = await self.store.journal.find_one(wanted)
         return None if document is None else entry_from(document)
+
+    async def ended_voucher(self, member: str, voucher: str) -> VoucherStatus | None:
+        """How the voucher ended last, or None. One that was used and came back may have ended more than once."""
+        wanted = {"member": member, "seq": {"$exists": True}, "changes.ended_vouchers.id": voucher}
+        document = await self.store.journal.find_one(wanted, sort=[("seq", -1)])
+        if document is None:
+            return None
+        ends = {end.id: end.status for end in entry_from(document).changes.ended_vouchers}
+        return ends[voucher]
+
+    async def vouchers_used_on(self, purchase: Entry) -> list[Entry]:
+        """The VOUCHER_USED entries of the same partner on the purchase's receipt."""
+        wanted = {
+            "member": purchase.member,
+            "seq": {"$exists": True},
+            "kind": EntryKind.VOUCHER_USED.value,
+            "receipt": purchase.receipt,
+            "actor": purchase.actor,
+        }
+        return [entry_from(document) async for document in self.store.journal.find(wanted).sort("seq", 1)]
 
     async def forgiving(self, member: str, expiries: Iterable[str]) -> list[Entry]:
         """The returns that counted on what these EXPIRE entries took away already."""

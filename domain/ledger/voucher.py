@@ -32,7 +32,8 @@ class VoucherStatus(StrEnum):
 class Voucher:
     """An active voucher. `definition` names its kind in the programme, `reward` what points were spent on, if any.
 
-    `paid` is what was taken from which lot of points, in order. `issued_on` is the programme's day of issue.
+    `paid` is what was taken from which lot of points, in order; `returns_points` says that they come back when it
+    expires unused, `is_limited` that a piece of the reward's stock went with it. `issued_on` is the programme's day.
     `keeps_from_minor` is the least that must remain of the purchase that awarded it (SEMANTICS §4.4), None if it
     was not awarded by a purchase. `sku` narrows a same-item offer.
     """
@@ -46,6 +47,7 @@ class Voucher:
     reward: str | None = None
     paid: tuple[Allocation, ...] = ()
     returns_points: bool = False
+    is_limited: bool = False
     keeps_from_minor: int | None = None
     sku: str | None = None
 
