@@ -8,15 +8,15 @@ fingerprint covers the operation's name and its whole input (SEMANTICS §1).
 import hashlib
 import secrets
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from domain.ledger.draft import Situation
-from domain.ledger.entry import Entry
+from domain.ledger.entry import Entry, EntryKind
 from domain.ledger.journal import Journal
 from domain.ledger.wallet import Wallet
 from domain.problems import IdempotencyMismatch, Problem
@@ -47,7 +47,8 @@ class Command:
     """One attempt of one caller on one wallet.
 
     `actor` is the caller (``partner:<client>``, ``member:<id>``, ``staff:<subject>``, ``system``); `receipt`
-    is the partner's receipt number that the entry will own, if any. `seed` is what codes are drawn from.
+    is the partner's receipt number that the entry will own among those of `receipt_of`, if any: a purchase and a
+    top-up may stand on one receipt. `seed` is what codes are drawn from.
     """
 
     member: str
@@ -59,6 +60,7 @@ class Command:
     check: Check | None = None
     load: Load | None = None
     receipt: str | None = None
+    receipt_of: EntryKind = EntryKind.PURCHASE
     seed: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
 
     @property
@@ -76,7 +78,7 @@ class Command:
         if self.actor.startswith(("partner:", "staff:")):
             claims.append(claim_of_key(self.stored_key))
         if self.receipt is not None:
-            claims.append(f"receipt|{self.actor}|{self.receipt}")
+            claims.append(claim_of_receipt(self.receipt_of, self.actor, self.receipt))
         return tuple(claims)
 
 
@@ -85,17 +87,31 @@ def claim_of_key(stored_key: str) -> str:
     return f"key|{stored_key}"
 
 
+def claim_of_receipt(kind: EntryKind, actor: str, receipt: str) -> str:
+    """The id of the claim on a caller's receipt number by an entry of that kind, one of :data:`RECEIPT_OWNERS`."""
+    return f"{RECEIPT_OWNERS[kind]}|{actor}|{receipt}"
+
+
+RECEIPT_OWNERS: Final[Mapping[EntryKind, str]] = {EntryKind.PURCHASE: "receipt", EntryKind.TOP_UP: "top-up"}
+"""The entries that own a receipt number, each kind among its own; all others only mention one."""
+
+
 def fingerprint_of(operation: str, given: Mapping[str, Any]) -> Fingerprint:
     """The fingerprint of an operation's input: nested mappings and lists of JSON values.
 
     Absent and null are the same, and the idempotency key itself is left out.
     """
-    leaves = sorted(_leaves("", {name: value for name, value in given.items() if name != "idempotencyKey"}))
-    body = orjson.dumps([operation, leaves])
-    return Fingerprint(
-        digest=hashlib.sha256(body).hexdigest(),
-        leaves="\n".join(f"{path}={zlib.crc32(text.encode()):08x}" for path, text in leaves),
-    )
+    leaves: list[tuple[str, bytes]] = []
+    for name, value in given.items():
+        if name != "idempotencyKey":
+            _add_leaves(leaves, "".join(name.split()), value)
+    leaves.sort()
+    digest = hashlib.sha256(operation.encode())
+    lines: list[str] = []
+    for path, text in leaves:
+        digest.update(b"\n%b=%b" % (path.encode(), text))
+        lines.append(f"{path}={zlib.crc32(text):08x}")
+    return Fingerprint(digest=digest.hexdigest(), leaves="\n".join(lines))
 
 
 def mismatch(stored: Fingerprint, given: Fingerprint) -> IdempotencyMismatch:
@@ -122,15 +138,14 @@ def differing_paths(one: Fingerprint, other: Fingerprint) -> tuple[str, ...]:
     return tuple(sorted(paths)) or ("operation",)
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
+def _add_leaves(leaves: list[tuple[str, bytes]], path: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            step = "".join(str(name).split())
-            yield from _leaves(f"{path}.{step}" if path else step, inner)
+            _add_leaves(leaves, f"{path}.{''.join(str(name).split())}", inner)
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            yield from _leaves(f"{path}.{index}", inner)
+            _add_leaves(leaves, f"{path}.{index}", inner)
     else:
-        yield path, orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
+        leaves.append((path, orjson.dumps(value, option=orjson.OPT_UTC_Z)))

@@ -186,6 +186,7 @@ class Ledger:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
+            await _let_callers_in()
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             if not self._waiting:
                 self._wake.clear()
@@ -349,7 +350,12 @@ class _Batch:
         for attempt in attempts:
             fresh = attempt.member not in chains
             if fresh:
-                chains[attempt.member] = self._settled(wallets[attempt.member])
+                try:
+                    chains[attempt.member] = self._settled(wallets[attempt.member])
+                except Exception as error:  # one broken wallet must not harm its neighbours
+                    log.exception("settle.broken", member=attempt.member)
+                    attempt.fail(error)
+                    continue
             command = attempt.command
             if command is not None and command.load is not None:
                 if not fresh or chains[attempt.member].entries:
@@ -557,6 +563,12 @@ class _Batch:
     def _retry(self, attempt: _Attempt) -> None:
         attempt.seek = True
         self.again.append(attempt)
+
+
+async def _let_callers_in() -> None:
+    """Two turns of the loop: who was just answered gets to ask again, and shares the batch."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 def situation_of(command: Command, wallet: Wallet, programme: Programme, *, now: datetime, evidence: Any) -> Situation:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from bson.int64 import Int64
+
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -113,7 +115,7 @@ def lot_document(lot: Lot) -> dict[str, Any]:
     """The lot as the wallet stores it."""
     return {
         "asset": lot.asset,
-        "remaining": lot.remaining,
+        "remaining": Int64(lot.remaining),
         "earned_at": lot.earned_at,
         **lot_key_document(lot.key),
     }

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bson.int64 import Int64
+
 from domain.ledger.lot import LotKey, lot_key_document, lot_key_from
 from domain.money import to_decimal
 
@@ -67,7 +69,7 @@ def posting_document(posting: Posting) -> dict[str, Any]:
         "source": posting.source,
         "destination": posting.destination,
         "asset": posting.asset,
-        "amount": posting.amount,
+        "amount": Int64(posting.amount),
     }
     if posting.from_lot is not None:
         document["from_lot"] = lot_key_document(posting.from_lot)

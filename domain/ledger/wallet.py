@@ -137,6 +137,17 @@ def standing(wallet: Wallet, asset: str, at: datetime) -> Standing:
     )
 
 
+def available(wallet: Wallet, asset: str, at: datetime) -> int:
+    """What can be spent of the asset at that instant: `standing(…).available`, without the rest of it."""
+    if wallet.holds or wallet.owed:
+        return standing(wallet, asset, at).available
+    return sum(
+        lot.remaining
+        for lot in wallet.lots
+        if lot.asset == asset and is_spendable(lot, at=at, idle_until=wallet.idle_until)
+    )
+
+
 def assets_of(wallet: Wallet) -> set[str]:
     """Every asset that the wallet holds or owes."""
     held = {part.asset for hold in wallet.holds.values() for part in hold.parts}
@@ -147,9 +158,9 @@ def balances(wallet: Wallet, at: datetime) -> Balances:
     """What is available of each asset at that instant."""
     money: dict[str, int] = {}
     for asset in sorted(assets_of(wallet) - {POINTS}):
-        if available := standing(wallet, asset, at).available:
-            money[asset] = available
-    return Balances(points=standing(wallet, POINTS, at).available, money=money)
+        if amount := available(wallet, asset, at):
+            money[asset] = amount
+    return Balances(points=available(wallet, POINTS, at), money=money)
 
 
 def next_due_at(wallet: Wallet) -> datetime | None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from domain.ledger.expiry import local_date
 from domain.ledger.posting import POINTS
-from domain.ledger.wallet import Wallet, standing
+from domain.ledger.wallet import Wallet, available
 from domain.programme.facts import MemberFacts
 from domain.programme.programme import Programme
 from domain.programme.tiers import held
@@ -72,7 +72,7 @@ def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: da
         birthday_today=birthday is not None and _celebrated(birthday, here.year) == here,
         age_years=None if birthday is None else _age(birthday, here),
         locale=member.profile.locale or programme.definition.locales.default,
-        points=standing(wallet, POINTS, at).available,
+        points=available(wallet, POINTS, at),
         tags=member.tags,
     )
 
