@@ -188,6 +188,10 @@ TABLE: Final[Mapping[str, Requirement]] = {
 """Keyed by ``Type.field``. A field of an object that is not here is open to whoever may see the object."""
 
 
+JUDGED_WHEN_THERE: Final = frozenset({"Session.member"})
+"""Fields whose object is the caller himself, known only once the operation has run: nobody can be refused before."""
+
+
 def allows(caller: Caller, requirement: Requirement) -> bool:
     """Whether the caller may touch a field of this requirement. Pure; the whole decision."""
     if requirement.public:
@@ -261,11 +265,16 @@ def _guard(field: GraphQLField, coordinate: str, requirement: Requirement) -> No
 def _guarded(inner: Callable[..., Any], coordinate: str, requirement: Requirement) -> Callable[..., Any]:
     def guarded(source: Any, info: GraphQLResolveInfo[Any], /, **arguments: Any) -> Any:
         caller: Caller = info.context.caller
-        if not allows(caller, requirement):
+        if not (allows(caller, requirement) or _is_own(source, requirement)):
             raise refusal(caller, coordinate, requirement)
         return inner(source, info, **arguments)
 
     return guarded
+
+
+def _is_own(source: Any, requirement: Requirement) -> bool:
+    """Whether the object is the member who signs in with this very request, and the field is not his phone's alone."""
+    return requirement.member and bool(requirement.scopes) and getattr(source, "is_own", False)
 
 
 def _attribute(source: Any, info: GraphQLResolveInfo[Any], /) -> Any:

@@ -257,7 +257,10 @@ def _touched(
             if any(directive.name.value in _CONDITIONS for directive in node.directives or ()):
                 continue
             if isinstance(node, FieldNode):
-                touched[f"{owner.name}.{node.name.value}"] = None
+                coordinate = f"{owner.name}.{node.name.value}"
+                touched[coordinate] = None
+                if coordinate in access.JUDGED_WHEN_THERE:
+                    continue
                 if node.selection_set is not None and isinstance(owner, GraphQLObjectType | GraphQLInterfaceType):
                     field = owner.fields.get(node.name.value)
                     if field is not None:

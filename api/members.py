@@ -41,10 +41,13 @@ class MemberLookup:
 
 @strawberry.type
 class Member(Node):
+    """`is_own` is true for the member who signs in with this very request (api.access)."""
+
     joined_at: datetime
     profile: Profile = strawberry.field(description="scope: members:read")
     wallet: Wallet = strawberry.field(description="scope: wallet:read")
     tier: TierStatus
+    is_own: strawberry.Private[bool] = False
 
 
 @strawberry.input

@@ -203,7 +203,7 @@ async def _return(context: Context, wanted: ReturnInput) -> ReturnPurchaseResult
     ledger, actor = context.wallet.ledger, context.caller.actor
     fingerprint = fingerprint_of(RETURN, plain(wanted))
     bought = await ledger.journal.entry(wanted.purchase)
-    if bought is None or bought.kind is not EntryKind.PURCHASE or bought.actor != actor:
+    if bought is None or not _is_own(bought, context):
         kept = await ledger.kept(actor, wanted.idempotency_key, fingerprint)
         if kept is None:
             unknown = Missing(message=f"You recorded no purchase {wanted.purchase[:60]}.", what="purchase")
@@ -229,6 +229,14 @@ async def _return(context: Context, wanted: ReturnInput) -> ReturnPurchaseResult
         load=partial(load_history, purchase_return),
     )
     return await answer(await ledger.commit(command), None, context, PurchaseReturned)
+
+
+def _is_own(entry: Entry, context: Context) -> bool:
+    """Whether it is a purchase that the caller recorded; a delegated token reaches those of its member alone."""
+    caller = context.caller
+    delegated_by = caller.member_id if isinstance(caller, PartnerCaller) else None
+    is_recorded = entry.kind is EntryKind.PURCHASE and entry.actor == caller.actor
+    return is_recorded and delegated_by in (None, entry.member)
 
 
 def read_receipt(purchase: PurchaseInput, member: Member, context: Context) -> Receipt | Problem:

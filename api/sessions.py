@@ -1,5 +1,6 @@
 """Sessions: what a phone is given when its member signs in."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -32,6 +33,6 @@ async def session_type(member: str, context: Context, *, is_new: bool) -> Sessio
         access_token=access.text,
         access_token_expires_at=access.expires_at,
         refresh_token=begun.refresh_token,
-        member=await member_now(member, context),
+        member=replace(await member_now(member, context), is_own=True),
         is_new=is_new,
     )

@@ -12,7 +12,7 @@ from enum import StrEnum
 import strawberry
 
 from api.awards import Awards
-from api.bonuses import Bonus
+from api.bonuses import Bonus, bonus_type
 from api.context import Info
 from api.described import described
 from api.errors import InvalidValue
@@ -230,15 +230,25 @@ def wallet_type(wallet: WalletState, programme: Programme, *, now: datetime, loc
         points=PointsBalance(
             available=Long(points.available),
             pending=Long(points.pending),
-            held=Long(0),
+            held=Long(points.held),
             owed=Long(points.owed),
             lifetime_earned=Long(wallet.lifetime_points),
             expiring=[ExpiringPoints(amount=Long(amount), at=at) for amount, at in points.expiring],
         ),
         prepaid=[_prepaid(wallet, currency, now) for currency in currencies["prepaid"]],
         cashback=[_cashback(wallet, currency, now) for currency in currencies["cashback"]],
-        bonuses=[],
-        holds=[],
+        bonuses=[bonus_type(bonus, now) for bonus in wallet.bonuses.values() if now < bonus.expires_at],
+        holds=[
+            Hold(
+                id=strawberry.ID(hold.id),
+                amount=money(hold.amount, hold.currency),
+                partner=hold.partner,
+                expires_at=hold.expires_at,
+                created_at=hold.created_at,
+            )
+            for hold in wallet.holds.values()
+            if now < hold.expires_at
+        ],
     )
 
 
@@ -310,17 +320,21 @@ def explanations(entry: JournalEntry, programme: Programme, locale: str) -> list
 
 
 def _prepaid(wallet: WalletState, currency: str, now: datetime) -> PrepaidBalance:
-    held = standing(wallet, f"prepaid/{currency}", now)
-    return PrepaidBalance(available=money(held.available, currency), held=money(0, currency), auto_top_up=None)
+    found = standing(wallet, f"prepaid/{currency}", now)
+    return PrepaidBalance(
+        available=money(found.available, currency),
+        held=money(found.held, currency),
+        auto_top_up=None,
+    )
 
 
 def _cashback(wallet: WalletState, currency: str, now: datetime) -> CashbackBalance:
-    held = standing(wallet, f"cashback/{currency}", now)
+    found = standing(wallet, f"cashback/{currency}", now)
     return CashbackBalance(
-        available=money(held.available, currency),
-        pending=money(held.pending, currency),
-        owed=money(held.owed, currency),
-        expiring=[ExpiringMoney(amount=money(amount, currency), at=at) for amount, at in held.expiring],
+        available=money(found.available, currency),
+        pending=money(found.pending, currency),
+        owed=money(found.owed, currency),
+        expiring=[ExpiringMoney(amount=money(amount, currency), at=at) for amount, at in found.expiring],
     )
 
 

@@ -12,6 +12,7 @@ from domain.ledger.entry import entry_from
 from domain.ledger.journal import MAX_FOLD
 from domain.ledger.wallet import Wallet, fold, wallet_from
 from domain.members.member import Member, member_from, reference_key
+from domain.store.collections import JOURNAL, WALLETS
 from domain.store.connection import Store
 
 
@@ -46,10 +47,10 @@ async def _account(store: Store, wanted: Mapping[str, Any]) -> Account | None:
 
 
 _WITH_WALLET: list[dict[str, Any]] = [
-    {"$lookup": {"from": "wallets", "localField": "_id", "foreignField": "_id", "as": "wallet"}},
+    {"$lookup": {"from": WALLETS, "localField": "_id", "foreignField": "_id", "as": "wallet"}},
     {
         "$lookup": {
-            "from": "journal",
+            "from": JOURNAL,
             "let": {"member": "$_id", "seq": {"$ifNull": [{"$first": "$wallet.seq"}, 0]}},
             "pipeline": [
                 {

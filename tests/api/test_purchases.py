@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.store.codec import format_instant
-from tests.api.shop import RECORD, START, Shop, a_purchase, codes, data, new_key
+from tests.api.shop import RECORD, RETURN, START, Shop, a_purchase, codes, data, new_key
 
 PREVIEW = """
 query Preview($input: PurchaseInput!) {
@@ -499,3 +499,21 @@ async def test_a_purchase_of_another_partner_and_an_entry_of_another_kind_are_no
     joining = await shop.till(query, {"input": {"purchase": f"{member}.1", "idempotencyKey": new_key()}})
 
     assert others == joining == {"returnPurchase": {"what": "purchase"}}
+
+
+async def test_a_delegated_token_records_and_returns_for_its_member_alone(shop: Shop) -> None:
+    member, other = await shop.enrol(), await shop.enrol()
+    bought = (await shop.record(a_purchase(other)))["entry"]["id"]
+    issued = await shop.services.tokens.issue_partner_token(
+        shop.till_id, ["activity:write", "wallet:read"], shop.clock.now(), member_id=member
+    )
+    before = await shop.posted()
+
+    recorded = data(await shop.ask(RECORD, {"input": a_purchase(other)}, token=issued.text))
+    returned = data(
+        await shop.ask(RETURN, {"input": {"purchase": bought, "idempotencyKey": new_key()}}, token=issued.text)
+    )
+
+    assert recorded["recordPurchase"]["what"] == "member"
+    assert returned["returnPurchase"]["what"] == "purchase"
+    assert await shop.posted() == before

@@ -12,6 +12,9 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from api.app import build_app
 from api.schema import build_schema
+from api.titles import TITLES
+from domain.ledger.entry import EntryKind
+from domain.programme.words import WORDS
 from domain.store.connection import open_store
 from tests.api.shop import Shop, a_purchase, codes, new_key
 
@@ -28,7 +31,7 @@ HOME = """
       cashback {
         available { amount currency } pending { amount } owed { amount } expiring { amount { amount } at }
       }
-      bonuses { id }
+      bonuses { definition worthNow { amount } grows { at worth { amount } } expiresAt }
       holds { id }
       activity(first: 10) {
         pageInfo { hasNextPage hasPreviousPage endCursor }
@@ -55,7 +58,7 @@ query($first: Int!, $after: String, $kinds: [EntryKind!]) {
   } } }
 }
 """
-TITLES = "{ me { wallet { activity(first: 1) { nodes { title explanation { rule text } } } } } }"
+NEWEST = "{ me { wallet { activity(first: 1) { nodes { title explanation { rule text } } } } } }"
 
 
 class Commands(CommandListener):
@@ -149,7 +152,18 @@ async def test_a_new_wallet_has_a_row_of_zero_for_the_programmes_money(shop: Sho
     assert wallet["cashback"] == [
         {"available": zero, "pending": {"amount": "0.00"}, "owed": {"amount": "0.00"}, "expiring": []}
     ]
-    assert (wallet["bonuses"], wallet["holds"]) == ([], [])
+    assert wallet["bonuses"] == [
+        {
+            "definition": "growing-ten",
+            "worthNow": {"amount": "10.00"},
+            "grows": [
+                {"at": "2026-08-05T04:00:00Z", "worth": {"amount": "12.00"}},
+                {"at": "2026-09-04T04:00:00Z", "worth": {"amount": "15.00"}},
+            ],
+            "expiresAt": "2026-10-05T04:00:00Z",
+        }
+    ]
+    assert wallet["holds"] == []
 
 
 async def test_what_expired_is_gone_before_anybody_posted_it(shop: Shop) -> None:
@@ -245,7 +259,7 @@ async def test_an_entry_speaks_the_members_language(shop: Shop, locale: str, tit
     member = await shop.enrol(locale=locale)
     await shop.record(a_purchase(member, place="store-330"))
 
-    read = await shop.phone(member, TITLES)
+    read = await shop.phone(member, NEWEST)
 
     (entry,) = read["me"]["wallet"]["activity"]["nodes"]
     assert entry == {"title": title, "explanation": [{"rule": "base", "text": text}]}
@@ -255,7 +269,7 @@ async def test_who_named_no_language_is_read_to_in_that_of_the_phone(shop: Shop)
     member = await shop.enrol()
     await shop.record(a_purchase(member))
 
-    read = await shop.phone(member, TITLES, language="sl, en;q=0.5")
+    read = await shop.phone(member, NEWEST, language="sl, en;q=0.5")
 
     assert read["me"]["wallet"]["activity"]["nodes"][0]["title"] == "Nakup"
 
@@ -351,3 +365,11 @@ async def test_pockets_that_were_filled_are_shown_apart(shop: Shop) -> None:
     assert [row["available"]["amount"] for row in wallet["prepaid"]] == ["7.50"]
     assert [row["pending"]["amount"] for row in wallet["cashback"]] == ["2.00"]
     assert wallet["activity"]["nodes"][1]["balanceAfter"]["prepaid"] == [{"amount": "7.50"}]
+
+
+def test_every_kind_of_entry_has_a_title_in_every_language() -> None:
+    wanted = {*(kind.value for kind in EntryKind), "PURCHASE {place}", "RETURN {place}", "return", "adjustment"}
+
+    assert {language: wanted - words.keys() for language, words in TITLES.items()} == {
+        language: set() for language in WORDS
+    }
