@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Where `make run` serves.
+PORT ?= 8000
 # Tests wait for the database more than they compute; beyond four processes one server is the limit.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
 .PHONY: run test check lint types bench clean lock format
 
 run: $(STAMP)
-	$(BIN)/wallet demo
+	$(BIN)/wallet demo --port $(PORT)
 
 check: lint types test
 
