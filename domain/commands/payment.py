@@ -252,8 +252,10 @@ def _not_open(hold_id: str, merchant: str, situation: Situation) -> Problem:
     """Why a hold cannot be captured or voided: not this partner's, or ended before."""
     history: PaymentHistory = situation.evidence
     begun, ended = history.begun, history.ended
-    if begun is None or begun.changes.hold is None or begun.changes.hold.partner != merchant:
+    if begun is None or begun.actor != f"partner:{merchant}":
         return NotFound(message=f"You have no hold {hold_id}.", what="hold")
+    if begun.kind is EntryKind.CHARGE:
+        return WrongState(message="The payment was captured when it was authorized.", state="CAPTURED")
     if ended is not None and ended.kind is EntryKind.CAPTURE:
         return WrongState(message="The hold was captured already.", state="CAPTURED")
     if ended is not None and ended.actor == begun.actor:

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, Purchase
-from domain.ledger.expiry import local_date
+from domain.ledger.expiry import add_period, local_date
 from domain.ledger.journal import Journal
 from domain.ledger.posting import POINTS
 from domain.ledger.voucher import VoucherEnd, VoucherStatus
@@ -231,15 +231,16 @@ def _changes(draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: d
         ),
         metric=metric,
         tier=tier,
-        usage_from=_usage_from(wallet, today - timedelta(days=_days_looked_back(programme))),
+        usage_from=_usage_from(wallet, _oldest_day(programme, today)),
         metric_from=metric_from,
     )
 
 
-def _days_looked_back(programme: Programme) -> int:
-    """How far back usage can matter: as far as a late receipt, or the window of the top-up limit."""
+def _oldest_day(programme: Programme, today: date) -> date:
+    """The first day whose usage can matter: as far back as a late receipt, or the window of the top-up limit."""
+    late = today - timedelta(days=programme.late_days)
     window = programme.definition.prepaid.limits.top_up_window
-    return max(programme.late_days, 0 if window is None else window.window.days)
+    return late if window is None else min(late, add_period(today, window.window, -1))
 
 
 def _usage_from(wallet: Wallet, oldest: date) -> str | None:

@@ -4,11 +4,12 @@ Paid money never expires and never mixes with promotional value: what a top-up e
 """
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, datetime
 
 from domain.commands.purchase import CASHBACK_AWARDS, POINT_AWARDS
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind
+from domain.ledger.expiry import Period, add_period
 from domain.ledger.posting import POINTS
 from domain.ledger.wallet import Wallet, standing
 from domain.members.member import Member, member_facts
@@ -17,7 +18,8 @@ from domain.problems import LimitReached, Problem, invalid
 from domain.programme.earning import UsageChange, earn_event
 from domain.programme.programme import Programme
 
-_RULE = "top_up"
+_RULE = "@top_up"
+"""Where the wallet's usage counts top-ups; no earning rule can have this id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ def check_top_up(top_up: TopUp, programme: Programme) -> Problem | None:
 
 
 def limit_problem(
-    programme: Programme, wallet: Wallet, amount_minor: int, *, today: date, held_minor: int, reserved_minor: int
+    programme: Programme, wallet: Wallet, amount_minor: int, *, now: datetime, held_minor: int, reserved_minor: int
 ) -> LimitReached | None:
     """The first limit that the top-up would pass, with its headroom (SEMANTICS §6.2).
 
@@ -62,15 +64,28 @@ def limit_problem(
         most = to_minor(limits.balance_max, currency) - held_minor - reserved_minor
         bounds.append(("balance_max", most, "until the wallet is full"))
     if limits.top_up_window is not None:
-        oldest = (today - timedelta(days=limits.top_up_window.window.days)).isoformat()
-        used = sum(used.amount for day, used in wallet.usage.get(_RULE, {}).items() if day > oldest)
+        since = window_start(programme, now)
+        used = sum(used.amount for at, used in wallet.usage.get(_RULE, {}).items() if at > since)
         most = to_minor(limits.top_up_window.amount, currency) - used - reserved_minor
-        bounds.append(("top_up_window", most, f"within {limits.top_up_window.window.days} days"))
+        bounds.append(("top_up_window", most, f"within {_words(limits.top_up_window.window)}"))
     for limit, most, words in bounds:
         if amount_minor > most:
             headroom = max(0, most)
             return _reached(limit, f"{to_decimal(headroom, currency)} can be topped up {words}.", headroom, currency)
     return None
+
+
+def window_start(programme: Programme, now: datetime) -> str:
+    """What was topped up until then, by the name of its usage, counts no more in the rolling window that ends now.
+
+    The window's days and months are those of the programme's zone; what came a whole window ago is out of it.
+    """
+    window = programme.definition.prepaid.limits.top_up_window
+    if window is None:
+        return _instant(now)
+    local = now.astimezone(programme.zone)
+    first = add_period(local.date(), window.window, -1)
+    return _instant(datetime.combine(first, local.time(), tzinfo=programme.zone).astimezone(UTC))
 
 
 def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
@@ -83,7 +98,7 @@ def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
         programme,
         wallet,
         top_up.amount_minor,
-        today=draft.today,
+        now=now,
         held_minor=stands.available + stands.held,
         reserved_minor=situation.evidence or 0,
     )
@@ -102,7 +117,7 @@ def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
     draft.award(f"cashback/{top_up.currency}", earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
     draft.issue_all(earned)
-    used = UsageChange(rule=_RULE, period=draft.today.isoformat(), count=1, amount=top_up.amount_minor)
+    used = UsageChange(rule=_RULE, period=_instant(now), count=1, amount=top_up.amount_minor)
     return draft.entry(
         changes=Changes(
             lifetime_points=earned.points,
@@ -112,6 +127,16 @@ def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
         explanation=earned.rows,
         receipt=top_up.receipt,
     )
+
+
+def _instant(at: datetime) -> str:
+    """The name of usage at that instant, to the second; names are in the order of their instants."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _words(window: Period) -> str:
+    parts = ((window.years, "year"), (window.months, "month"), (window.days, "day"))
+    return " and ".join(f"{number} {unit}{'s' if number > 1 else ''}" for number, unit in parts if number)
 
 
 def _reached(limit: str, message: str, headroom_minor: int, currency: str) -> LimitReached:

@@ -22,9 +22,10 @@ from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.errors import OperationFailure, PyMongoError
 
 from domain.ledger.accounts import Account, balances_in, scan
+from domain.ledger.claim import owned_receipt
 from domain.ledger.command import claim_of_key
 from domain.ledger.entry import GENESIS, Entry, EntryKind, decided_from, entry_from, entry_id
-from domain.ledger.posting import AVAILABLE, OWED, PENDING
+from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING
 from domain.ledger.wallet import Wallet, apply, assets_of, balances, wallet_from
 from domain.store.connection import Document, Store
 from domain.store.slots import SLOTS, slot_of
@@ -225,18 +226,19 @@ class _Trail:
             self.sums[posting.destination, posting.asset] += posting.amount
         if entry.actor.startswith(("partner:", "staff:")):
             self.claims[claim_of_key(entry.key)] = (entry.id, entry.key)
-        if entry.receipt is not None and entry.reverses is None:
-            receipt = f"receipt|{entry.actor}|{entry.receipt}"
+        if (receipt := owned_receipt(entry)) is not None:
             if receipt in self.claims:
                 self.differ(entry.id, f"{self.claims[receipt][0]} has the same receipt {entry.receipt}")
             self.claims[receipt] = (entry.id, entry.key)
 
     def _balance(self) -> None:
+        held_parts = [part for hold in self.wallet.holds.values() for part in hold.parts]
         for asset in assets_of(self.wallet) | {asset for _, asset in self.sums}:
             lots = [lot for lot in self.wallet.lots if lot.asset == asset]
             for account, held in (
                 (AVAILABLE, sum(lot.remaining for lot in lots if lot.key.pending_until is None)),
                 (PENDING, sum(lot.remaining for lot in lots if lot.key.pending_until is not None)),
+                (HELD, sum(part.amount for part in held_parts if part.asset == asset)),
                 (OWED, -self.wallet.owed.get(asset, 0)),
             ):
                 if self.sums[account, asset] != held:

@@ -14,7 +14,7 @@ from typing import Any
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from domain.ledger.command import Command, claim_of_key
+from domain.ledger.command import RECEIPT_OWNERS, Command, claim_of_key, claim_of_receipt
 from domain.ledger.entry import Entry, Refusal
 from domain.ledger.journal import Journal
 
@@ -85,6 +85,13 @@ async def release(journal: Journal, commands: Sequence[Command]) -> None:
         await journal.store.claims.bulk_write(writes, ordered=False)
 
 
+def owned_receipt(entry: Entry) -> str | None:
+    """The claim on the receipt number that the entry owns; None when it owns none."""
+    if entry.receipt is None or entry.kind not in RECEIPT_OWNERS:
+        return None
+    return claim_of_receipt(entry.kind, entry.actor, entry.receipt)
+
+
 def duplicates_in(error: BulkWriteError) -> list[Mapping[str, Any]]:
     """The duplicate key failures of a bulk write; any other failure is raised on."""
     failures: list[Mapping[str, Any]] = error.details["writeErrors"]
@@ -126,7 +133,7 @@ def _judge(command: Command, claim: Mapping[str, Any], found: Entry | Refusal | 
         return Claimed(is_used_elsewhere=True)
     if claim["_id"] == claim_of_key(command.stored_key) and found is not None:
         return Claimed(used_by=found)
-    if isinstance(found, Entry) and claim["_id"] == f"receipt|{found.actor}|{found.receipt}":
+    if isinstance(found, Entry) and claim["_id"] == owned_receipt(found):
         return Claimed(duplicate_of=found.id)
     return None if found is not None or _is_abandoned(claim) else Claimed(is_blocked=True)
 
