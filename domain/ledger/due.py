@@ -5,13 +5,14 @@ sequence, so any number of workers, and any command that finds the wallet unsett
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from domain.ledger.bonus import Bonus
-from domain.ledger.draft import Draft, Situation
+from domain.ledger.draft import Draft, Situation, policy_of
 from domain.ledger.entry import Changes, Entry, EntryKind
+from domain.ledger.expiry import expires_at, local_date
 from domain.ledger.hold import Hold
-from domain.ledger.lot import Lot
+from domain.ledger.lot import NEVER, Lot
 from domain.ledger.posting import POINTS
 from domain.ledger.voucher import Voucher, VoucherEnd, VoucherStatus
 from domain.ledger.wallet import Wallet, apply, due_of, fold, next_due_at
@@ -22,6 +23,8 @@ from domain.store.codec import format_instant
 SYSTEM = "system"
 EXPIRED = "programme/expired"
 REDEEMED = "programme/redeemed"
+
+FOR_GOOD = datetime(9999, 1, 1, tzinfo=UTC)
 
 MAX_DUES = 1_000
 """No wallet has more falling due in one go; what is left goes with the next."""
@@ -60,8 +63,22 @@ def settle_next(wallet: Wallet, due_at: datetime, programme: Programme, *, now: 
         draft = _draft(wallet, EntryKind.MATURE, due_at, programme, now)
         for lot in due:
             draft.mature(lot)
-        return draft.entry()
+        return draft.entry(changes=Changes(idle_until=_idle_from(wallet, due, due_at, programme)))
     return _review(wallet, due_at, programme, now)
+
+
+def _idle_from(wallet: Wallet, lots: list[Lot], due_at: datetime, programme: Programme) -> dict[str, datetime]:
+    """New idle dates for assets that had gone idle before this value of theirs matured (SEMANTICS §2.6).
+
+    Under a policy of today that never ends, the value lasts for good.
+    """
+    result: dict[str, datetime] = {}
+    for lot in lots:
+        if lot.key.idle and wallet.idle_until.get(lot.asset, NEVER) <= due_at:
+            policy = policy_of(programme, lot.asset).expiry
+            gone_at = expires_at(policy, local_date(due_at, programme.zone), zone=programme.zone)
+            result[lot.asset] = FOR_GOOD if gone_at is None else gone_at
+    return result
 
 
 def _void(wallet: Wallet, hold: Hold, programme: Programme, now: datetime) -> Entry:

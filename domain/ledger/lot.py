@@ -48,9 +48,13 @@ class Allocation:
 
 
 def expiry_of(lot: Lot, idle_until: Mapping[str, datetime]) -> datetime:
-    """The first instant at which the lot is gone; :data:`NEVER` when it does not expire."""
+    """The first instant at which the lot is gone; :data:`NEVER` when it does not expire.
+
+    A pending lot outlives an idle date that comes before it matures: its maturing counts a new one (SEMANTICS §2.6).
+    """
     if lot.key.idle:
-        return idle_until.get(lot.asset, NEVER)
+        gone_at = idle_until.get(lot.asset, NEVER)
+        return NEVER if lot.key.pending_until is not None and gone_at <= lot.key.pending_until else gone_at
     return lot.key.expires_at or NEVER
 
 
