@@ -8,6 +8,7 @@ whoever seems to differ is read once more, wallet first, before it is said. The 
 compared at one instant of their own.
 """
 
+import asyncio
 import hashlib
 import time
 from collections import Counter
@@ -272,8 +273,8 @@ class _Sorted:
 
 
 async def _audit_members(store: Store, found: _Findings, tell: Callable[[], object]) -> None:
-    wallets = _Sorted(store.wallets.find().sort("_id", 1))
-    members = _Sorted(store.members.find({"is_joined": True}, {"_id": 1}).sort("_id", 1))
+    wallets = _Sorted(store.wallets.find(batch_size=BATCH).sort("_id", 1))
+    members = _Sorted(store.members.find({"is_joined": True}, {"_id": 1}, batch_size=BATCH).sort("_id", 1))
     claims: dict[str, tuple[str, str, str]] = {}
     trail: _Trail | None = None
     async for batch in _batches(_entries(store)):
@@ -423,9 +424,17 @@ def _entries(store: Store, member: str | None = None) -> AsyncCursor[Document]:
 
 
 async def _batches(cursor: AsyncCursor[Document]) -> AsyncIterator[list[Document]]:
+    """The documents in batches; the server looks for the next one while this one is worked through."""
     async with cursor:
-        while batch := await cursor.to_list(BATCH):
-            yield batch
+        coming = asyncio.create_task(cursor.to_list(BATCH))
+        try:
+            while batch := await coming:
+                coming = asyncio.create_task(cursor.to_list(BATCH))
+                await asyncio.sleep(0)
+                yield batch
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
 
 def _derived_hash(document: Mapping[str, Any]) -> str:
