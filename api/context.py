@@ -4,12 +4,13 @@ One `Context` is made per request, after the clock was read once, so that all of
 instant. `Services` is built once per process by whoever starts it and is the same for all requests.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import strawberry
 
 from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
+from domain.members.lookup import MemberLookup
 from api.tokens import Tokens
 from domain.ledger.commit import Ledger
 from domain.programme.published import Programmes
