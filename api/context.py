@@ -10,9 +10,9 @@ from datetime import datetime
 import strawberry
 
 from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
-from domain.members.lookup import MemberLookup
 from api.tokens import Tokens
 from domain.ledger.commit import Ledger
+from domain.members.lookup import MemberLookup
 from domain.programme.published import Programmes
 from domain.settings import Settings
 from domain.store.clock import Clock
@@ -29,6 +29,11 @@ class Services:
     tokens: Tokens
     programmes: Programmes
     ledger: Ledger
+    members: MemberLookup = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Members are looked up for all requests of the process together."""
+        object.__setattr__(self, "members", MemberLookup(self.store))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
