@@ -5,6 +5,7 @@ says how it ended: one whose time is over can still be paid for as long as its i
 """
 
 from datetime import datetime
+from typing import Any
 
 from domain.store.connection import Store
 
@@ -18,7 +19,10 @@ async def reserved_minor(store: Store, member: str, currency: str, *, now: datet
     command may read it in its `load`, after the wallet, since such a posting takes the wallet's next sequence.
     """
     wanted = {"member": member, "state": OPEN, "currency": currency, "created_at": {"$lte": now}}
-    pipeline = [{"$match": wanted}, {"$group": {"_id": None, "reserved": {"$sum": "$amount_minor"}}}]
+    pipeline: list[dict[str, Any]] = [
+        {"$match": wanted},
+        {"$group": {"_id": None, "reserved": {"$sum": "$amount_minor"}}},
+    ]
     cursor = await store.top_ups.aggregate(pipeline)
     found = await cursor.to_list(1)
     return int(found[0]["reserved"]) if found else 0
