@@ -192,6 +192,10 @@ class Ledger:
                 self._wake.clear()
             try:
                 again = await self._batch(batch).run()
+            except Unavailable as error:  # a claim may have been taken over meanwhile, so nothing was inserted
+                for attempt in batch:
+                    attempt.fail(error)
+                continue
             except PyMongoError as error:
                 log.warning("commit.failed", error=type(error).__name__, commands=len(batch))
                 for attempt in batch:
@@ -233,6 +237,7 @@ class _Batch:
         self.attempts = attempts
         self.programme = programme
         self.now = now
+        self.began = time.monotonic()
         self.again: list[_Attempt] = []
         self.unkept: list[tuple[_Attempt, Problem]] = []
         self.followers: list[tuple[_Attempt, _Attempt]] = []
@@ -244,6 +249,8 @@ class _Batch:
         attempts = self._check(attempts)
         wallets, attempts = await self._read(attempts)
         chains = await self._decide(attempts, wallets)
+        if time.monotonic() > self.began + DEADLINE_SECONDS:
+            raise Unavailable("It took too long. Send it again, with the same key.")
         await self._insert(chains)
         await asyncio.gather(self._keep_refusals(chains), self._write_wallets(chains))
         self._answer(chains)

@@ -4,7 +4,7 @@ Nothing here writes; the commit is the only writer (:mod:`domain.ledger.commit`)
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,3 @@ class Journal:
         """The returns that counted on what these EXPIRE entries took away already."""
         wanted = {"member": member, "returned.forgiven.entry": {"$in": list(expiries)}}
         return [entry_from(document) async for document in self.store.journal.find(wanted).sort("seq", 1)]
-
-    def all(self, *, batch_size: int = 1_000) -> AsyncIterator[Mapping[str, Any]]:
-        """Every document of the journal, member by member, each member's entries in order; streamed."""
-        return self.store.journal.find({}, batch_size=batch_size).sort([("member", 1), ("seq", 1)]).__aiter__()
