@@ -192,25 +192,13 @@ class Ledger:
                 self._wake.clear()
             try:
                 again = await self._batch(batch).run()
-            except Unavailable as error:  # a claim may have been taken over meanwhile, so nothing was inserted
-                for attempt in batch:
-                    attempt.fail(error)
-                continue
-            except PyMongoError as error:
-                log.warning("commit.failed", error=type(error).__name__, commands=len(batch))
-                for attempt in batch:
-                    attempt.fail(Unavailable("The database did not answer. Send it again, with the same key."))
-                continue
-            except asyncio.CancelledError:
-                for attempt in batch:
-                    attempt.fail(Unavailable("The ledger is closing."))
-                raise
             except Exception as error:  # the callers get it; the committer must live on
-                log.exception("commit.broken", commands=len(batch))
-                for attempt in batch:
-                    attempt.fail(error)
-                continue
-            await self._requeue(again, progress=len(again) < len(batch))
+                _fail(batch, error)
+            except asyncio.CancelledError:
+                _fail(batch, Unavailable("The ledger is closing."))
+                raise
+            else:
+                await self._requeue(again, progress=len(again) < len(batch))
 
     def _batch(self, attempts: list[_Attempt]) -> "_Batch":
         return _Batch(self.journal, attempts, programme=self.programme, now=self.now())
@@ -570,6 +558,17 @@ class _Batch:
     def _retry(self, attempt: _Attempt) -> None:
         attempt.seek = True
         self.again.append(attempt)
+
+
+def _fail(batch: Iterable[_Attempt], error: Exception) -> None:
+    """Whoever still waits for the batch is told; what the database did not answer may have happened or not."""
+    if isinstance(error, PyMongoError):
+        log.warning("commit.failed", error=type(error).__name__)
+        error = Unavailable("The database did not answer. Send it again, with the same key.")
+    elif not isinstance(error, Unavailable):
+        log.exception("commit.broken", exc_info=error)
+    for attempt in batch:
+        attempt.fail(error)
 
 
 async def _let_callers_in() -> None:
