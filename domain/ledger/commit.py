@@ -566,7 +566,7 @@ def _fail(batch: Iterable[_Attempt], error: Exception) -> None:
         log.warning("commit.failed", error=type(error).__name__)
         error = Unavailable("The database did not answer. Send it again, with the same key.")
     elif not isinstance(error, Unavailable):
-        log.exception("commit.broken", exc_info=error)
+        log.error("commit.broken", exc_info=error)
     for attempt in batch:
         attempt.fail(error)
 
