@@ -173,6 +173,7 @@ TABLE: Final[Mapping[str, Requirement]] = {
     "Mutation.useVoucher": scopes("vouchers:use"),
     "Mutation.redeemRewardFor": scopes("points:spend"),
     "Mutation.adjustBalance": scopes("staff:adjust"),
+    "Mutation.refundTopUp": scopes("staff:refunds"),
     "Mutation.checkProgramme": scopes("staff:programme"),
     "Mutation.publishProgramme": scopes("staff:programme"),
     "Mutation.createPartner": scopes("staff:partners"),
@@ -182,6 +183,7 @@ TABLE: Final[Mapping[str, Requirement]] = {
     "Mutation.sandboxSignIn": PUBLIC,
     "Mutation.sandboxStaffToken": PUBLIC,
     "Mutation.advanceClock": PUBLIC,
+    "Mutation.sandboxConfirmTopUp": PUBLIC,
     "Subscription.walletChanged": MEMBER,
     "Subscription.inboxItemAdded": MEMBER,
 }

@@ -9,6 +9,7 @@ from api.documents import Documents
 from api.graphql_http import GraphQLEndpoint
 from api.health import health_routes
 from api.oauth import oauth_routes
+from api.webhooks import webhook_routes
 
 
 def build_app(services: Services, schema: strawberry.Schema) -> Starlette:
@@ -22,6 +23,7 @@ def build_app(services: Services, schema: strawberry.Schema) -> Starlette:
         routes=[
             Route("/graphql", graphql, methods=None),
             *oauth_routes(services),
+            *webhook_routes(services),
             *health_routes(services),
         ]
     )

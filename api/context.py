@@ -13,6 +13,7 @@ from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
 from api.tokens import Tokens
 from domain.ledger.commit import Ledger
 from domain.members.lookup import MemberLookup
+from domain.payments.provider import Provider
 from domain.programme.published import Programmes
 from domain.settings import Settings
 from domain.store.clock import Clock
@@ -21,7 +22,7 @@ from domain.store.connection import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What one process holds open, from its start to its end."""
+    """What one process holds open, from its start to its end. Without a `provider` nobody can top up by card."""
 
     settings: Settings
     store: Store
@@ -29,6 +30,7 @@ class Services:
     tokens: Tokens
     programmes: Programmes
     ledger: Ledger
+    provider: Provider | None = None
     members: MemberLookup = field(init=False)
 
     def __post_init__(self) -> None:

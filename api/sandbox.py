@@ -65,7 +65,7 @@ class SandboxMutation:
         services = info.context.wallet
         assert isinstance(services.clock, SandboxClock), "a sandbox's schema over another clock"
         try:
-            done = await advance(services.store, services.clock, services.ledger, to)
+            done = await advance(services.store, services.clock, services.ledger, to, provider=services.provider)
         except ClockMovedBack as error:
             now = format_instant(error.now)
             raise ExposedError(

@@ -31,6 +31,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from api.app import build_app
+from api.context import Services
 from api.logs import configure_logs
 from api.schema import build_schema
 from api.services import begin_time, ensure_programme, open_clock, opened_services
@@ -121,7 +122,7 @@ async def serve_one(plan: Plan, sock: socket.socket) -> None:
         server = _Server(_config(app))
         stop = _stopping(server)
         jobs = [asyncio.create_task(server.serve(sockets=[sock]), name="http")]
-        worker = Worker(services.store, services.clock, services.ledger) if plan.worker else None
+        worker = _worker(services) if plan.worker else None
         if worker is not None:
             jobs.append(asyncio.create_task(worker.run(), name="worker"))
         host, port = sock.getsockname()[:2]
@@ -136,7 +137,7 @@ async def serve_one(plan: Plan, sock: socket.socket) -> None:
 
 async def _work(settings: Settings) -> None:
     async with opened_services(settings, serves=False) as services:
-        worker = Worker(services.store, services.clock, services.ledger)
+        worker = _worker(services)
         stop = _stopping(None)
         jobs = [asyncio.create_task(worker.run(), name="worker")]
         _LOG.info("working", mode=settings.mode.value)
@@ -144,6 +145,10 @@ async def _work(settings: Settings) -> None:
         worker.stop()
         await asyncio.gather(*jobs)
     _LOG.info("stopped")
+
+
+def _worker(services: Services) -> Worker:
+    return Worker(services.store, services.clock, services.ledger, provider=services.provider)
 
 
 async def _until_stopped(stop: asyncio.Event, jobs: list[asyncio.Task[None]]) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from api.context import Services
 from api.tokens import open_tokens
 from domain.ledger.commit import Ledger
+from domain.payments.opening import open_provider
 from domain.programme.published import Programmes, ensure_first
 from domain.settings import Settings
 from domain.store.clock import Clock, SandboxClock, SystemClock
@@ -61,6 +62,7 @@ async def opened_services(
         await ensure_programme(store, settings, clock)
         programmes = await Programmes.open(store)
         ledger = Ledger(store, clock, programmes)
+        provider = open_provider(settings, store, clock)
         following = asyncio.create_task(programmes.follow(), name="follow-programme")
         try:
             yield Services(
@@ -70,9 +72,12 @@ async def opened_services(
                 tokens=await open_tokens(store, settings, clock.now()),
                 programmes=programmes,
                 ledger=ledger,
+                provider=provider,
             )
         finally:
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following
             await ledger.close()
+            if provider is not None:
+                await provider.close()

@@ -1,4 +1,4 @@
-"""The worker: posts what falls due, and keeps what is summed and repaired from the journal.
+"""The worker: posts what falls due, keeps what is summed and repaired from the journal, and has the provider pay.
 
 Any number of worker processes share the 64 slots by leases (DESIGN §3). Within its slots a worker settles the
 wallets that are due and follows the journal. All of it is idempotent, so that doing it twice, or being killed
@@ -23,6 +23,8 @@ from domain.ledger.accounts import SlotLost, following
 from domain.ledger.commit import Ledger, Unavailable
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import EntryKind
+from domain.payments import due as payments
+from domain.payments.provider import Provider
 from domain.store.clock import Clock, ClockMovedBack, SandboxClock
 from domain.store.connection import Store
 from domain.store.slots import LEASE_SECONDS, SLOTS, Leases
@@ -50,7 +52,9 @@ class Stalled(Exception):  # noqa: N818 -- says what is the case
         super().__init__(f"{len(self.members)} wallets stay due since {due_at.isoformat()}: {self.members[:3]}")
 
 
-async def advance(store: Store, clock: SandboxClock, ledger: Ledger, to: datetime) -> int:
+async def advance(
+    store: Store, clock: SandboxClock, ledger: Ledger, to: datetime, *, provider: Provider | None = None
+) -> int:
     """Moves the sandbox's clock forward to `to`, doing all that falls due on the way, in order.
 
     Returns how many entries were posted on the way because they fell due, whoever posted them. `ledger` runs by
@@ -64,14 +68,20 @@ async def advance(store: Store, clock: SandboxClock, ledger: Ledger, to: datetim
         raise ClockMovedBack(began_at, to)
     stalled = 0
     before: tuple[datetime, list[str]] | None = None
-    while (due := await _earliest(store, until=to)) is not None:
+    while True:
+        due = await _earliest(store, until=to)
+        at_provider = None if provider is None else await payments.earliest_due(store, until=to)
+        if provider is not None and at_provider is not None and (due is None or at_provider <= due[0]):
+            await _move(clock, at_provider)
+            await payments.work_due(ledger, provider, range(SLOTS), now=clock.now())
+            continue
+        if due is None:
+            break
         due_at, members = due
         stalled = stalled + 1 if due == before else 0
         if stalled > MAX_STALLED:
             raise Stalled(due_at, members)
-        if due_at > clock.now():
-            with suppress(ClockMovedBack):
-                await clock.move_to(due_at)
+        await _move(clock, due_at)
         await ledger.settle(members)
         before = due
     with suppress(ClockMovedBack):
@@ -84,7 +94,8 @@ async def advance(store: Store, clock: SandboxClock, ledger: Ledger, to: datetim
 class Worker:
     """One worker of one process; :meth:`run` it as a task, and :meth:`stop` it.
 
-    `ledger` runs by `clock`. `name` is unlike every other living worker's.
+    `ledger` runs by `clock`. `name` is unlike every other living worker's. Without a payment `provider` it leaves
+    all that has to do with one alone.
     """
 
     def __init__(
@@ -93,6 +104,7 @@ class Worker:
         clock: Clock,
         ledger: Ledger,
         *,
+        provider: Provider | None = None,
         name: str | None = None,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
@@ -100,6 +112,7 @@ class Worker:
         self._store = store
         self._clock = clock
         self._ledger = ledger
+        self._provider = provider
         self._leases = Leases(store, self.name, lease_seconds=lease_seconds)
         self._beat_seconds = lease_seconds * 0.3
         self._stopping = asyncio.Event()
@@ -117,6 +130,7 @@ class Worker:
             "beat": self._beat,
             "due": self._settle_due,
             "journal": self._follow,
+            "payments": self._work_payments,
         }
         loops = [asyncio.create_task(self._repeat(name, step), name=f"worker-{name}") for name, step in steps.items()]
         try:
@@ -181,6 +195,7 @@ class Worker:
                 while self._leases.held == held and not self._stopping.is_set():
                     arrived = await journal.arrived()
                     await self._repair(arrived.heads)
+                    await self._look_at(arrived.heads)
                     await journal.count(arrived)
         return self._beat_seconds / 20
 
@@ -206,6 +221,20 @@ class Worker:
         async with cursor:
             while heads := await cursor.to_list(BATCH):
                 await self._repair({head["_id"]: head["seq"] for head in heads})
+                await self._look_at([head["_id"] for head in heads])
+
+    async def _look_at(self, members: Collection[str]) -> None:
+        """What the entries that arrived ask of the payment provider, before they are counted and not seen again."""
+        if self._provider is not None and members:
+            await payments.look_at(self._ledger, self._provider, members)
+
+    async def _work_payments(self) -> float:
+        slots = self.slots
+        if self._provider is None or not slots:
+            return LONGEST_SLEEP_SECONDS
+        await self._clock.refresh()
+        done = await payments.work_due(self._ledger, self._provider, slots, now=self._clock.now())
+        return 0.0 if done else LONGEST_SLEEP_SECONDS / 2
 
     async def _until_due(self, slots: Iterable[int], now: datetime) -> float:
         waiting = await _due(self._store, slots, until=None, but=self._set_aside(), limit=1)
@@ -237,6 +266,12 @@ class Worker:
         now = asyncio.get_running_loop().time()
         self._aside = {member: until for member, until in self._aside.items() if until > now}
         return list(self._aside)[-MAX_SET_ASIDE:]
+
+
+async def _move(clock: SandboxClock, to: datetime) -> None:
+    if to > clock.now():
+        with suppress(ClockMovedBack):
+            await clock.move_to(to)
 
 
 async def _behind(store: Store, heads: Mapping[str, int]) -> dict[str, int]:

@@ -19,7 +19,9 @@ PARTNER_SCOPES: Final = frozenset(
         "prepaid:topup",
     }
 )
-STAFF_SCOPES: Final = frozenset({"staff:members", "staff:programme", "staff:reports", "staff:adjust", "staff:partners"})
+STAFF_SCOPES: Final = frozenset(
+    {"staff:members", "staff:programme", "staff:reports", "staff:adjust", "staff:refunds", "staff:partners"}
+)
 SCOPES: Final = PARTNER_SCOPES | STAFF_SCOPES
 
 
