@@ -25,6 +25,10 @@ STOP_SECONDS: Final = 20
 _FOLDER = pytest.StashKey[Path]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--receipts", type=Path, help="a whole year's receipts (JSONL, gzipped) to replay and count")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="member-wallet-tests-"))

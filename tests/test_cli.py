@@ -1,0 +1,222 @@
+"""What an operator types, and what comes back: real processes on the tests' server."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pymongo import MongoClient
+
+from api.schema import sdl
+from tests.wallet_command import PROGRAMME, ROOT, WalletCommand, free_port, wallet_command
+
+
+@pytest.fixture
+def wallet(server_url: str, worker_id: str) -> Iterator[WalletCommand]:
+    with wallet_command(server_url, f"cli_{worker_id}") as command:
+        yield command
+
+
+def ask(port: int, query: str, token: str | None = None) -> dict[str, Any]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    answer: dict[str, Any] = httpx.post(
+        f"http://127.0.0.1:{port}/graphql", json={"query": query}, headers=headers
+    ).json()
+    return answer
+
+
+def test_init_publishes_version_1_and_doing_it_again_changes_nothing(wallet: WalletCommand) -> None:
+    first = wallet.run("init", "--programme", str(PROGRAMME))
+    second = wallet.run("init", "--programme", str(PROGRAMME))
+
+    assert (first.returncode, first.stdout) == (0, "Published corner as version 1.\n")
+    assert (second.returncode, second.stdout) == (0, "Version 1 is in force; nothing to do.\n")
+
+
+def test_init_says_what_is_wrong_with_a_programme_and_publishes_nothing(
+    wallet: WalletCommand, server_url: str, tmp_path: Path
+) -> None:
+    broken = tmp_path / "programme.yaml"
+    broken.write_text(PROGRAMME.read_text("utf-8").replace("currency: USD", "currency: XYZ"), "utf-8")
+
+    outcome = wallet.run("init", "--programme", str(broken))
+
+    assert outcome.returncode == 1
+    assert "error: currency: " in outcome.stderr
+    with MongoClient[dict[str, Any]](server_url) as client:
+        assert client[wallet.variables["WALLET_DATABASE"]].programmes.count_documents({}) == 0
+
+
+def test_check_needs_no_settings_and_its_exit_code_is_the_answer(wallet: WalletCommand, tmp_path: Path) -> None:
+    broken = tmp_path / "programme.yaml"
+    broken.write_text("programme: corner\n", "utf-8")
+
+    good = wallet.run("check", str(PROGRAMME), WALLET_MODE="production")
+    bad = wallet.run("check", str(broken), WALLET_MODE="production")
+
+    assert (good.returncode, good.stdout) == (0, f"{PROGRAMME} can be published.\n")
+    assert bad.returncode == 1
+    assert "error: currency: " in bad.stderr
+    assert "error: time_zone: " in bad.stderr
+
+
+def test_every_wrong_setting_and_flag_is_told_in_a_line_of_its_own(wallet: WalletCommand) -> None:
+    outcome = wallet.run(
+        "serve", "--start", "yesterday", "--processes", "0", "--data", str(PROGRAMME), WALLET_DATABASE="a b"
+    )
+
+    assert outcome.returncode == 2
+    assert outcome.stderr.splitlines() == [
+        "wallet: --start is 'yesterday'; it should be a date, or an instant such as 2017-01-01T05:00:00Z",
+        "wallet: --processes is 0; it should be 1 to 64",
+        "wallet: WALLET_DATABASE is 'a b'; it should be 1 to 63 letters, digits, _ or -",
+        f"wallet: --data is '{PROGRAMME}', which is a file; it should be a folder, made if it does not exist",
+    ]
+
+
+def test_production_has_no_tokens_for_the_asking_and_no_clock_to_set(wallet: WalletCommand) -> None:
+    production = {
+        "WALLET_MODE": "production",
+        "WALLET_SECRET": "0123456789abcdef0123456789abcdef",
+        "WALLET_PUBLIC_URL": "https://wallet.example.com",
+    }
+
+    token = wallet.run("token", "staff", "--scopes", "staff:members", **production)
+    start = wallet.run("serve", "--start", "2017-01-01", **production)
+
+    assert (token.returncode, token.stdout) == (2, "")
+    assert "only a sandbox gives tokens" in token.stderr
+    assert start.returncode == 2
+    assert "--start moves a sandbox's clock" in start.stderr
+
+
+def test_the_schema_is_printed_with_what_a_sandbox_has(wallet: WalletCommand) -> None:
+    printed = wallet.run("schema", WALLET_MODE="production")
+
+    assert printed.returncode == 0
+    assert printed.stdout == sdl()
+    assert "advanceClock" in printed.stdout
+
+
+def test_serving_without_a_programme_says_how_to_publish_one(wallet: WalletCommand) -> None:
+    outcome = wallet.run("serve", "--port", str(free_port()))
+
+    assert outcome.returncode == 1
+    assert "wallet init --programme FILE" in outcome.stderr
+
+
+def test_a_port_that_is_taken_is_named(wallet: WalletCommand) -> None:
+    port = free_port()
+    with wallet.serving("--programme", str(PROGRAMME), port=port):
+        second = wallet.run("serve", "--port", str(port))
+
+    assert second.returncode == 1
+    assert f"Port {port} on 127.0.0.1 cannot be listened on" in second.stderr
+
+
+def test_a_sandbox_begins_when_told_and_its_tokens_hold(wallet: WalletCommand) -> None:
+    port = free_port()
+    with wallet.serving("--programme", str(PROGRAMME), "--start", "2017-01-01", port=port) as server:
+        url = f"http://localhost:{port}"
+        token = wallet.run("token", "staff", "--scopes", "staff:members", "--url", url).stdout.strip()
+        client_id, secret = wallet.till()
+        partner = httpx.post(
+            f"http://127.0.0.1:{port}/oauth/token",
+            data={"grant_type": "client_credentials"},
+            auth=(client_id, secret),
+        )
+        found = ask(port, '{ member(by: {reference: "nobody"}) { id } }', token)
+        moved = ask(port, 'mutation { advanceClock(to: "2017-01-01T08:00:00Z") { now } }')
+        began = time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        exit_code = server.wait(20)
+
+    assert found == {"data": {"member": None}, **{name: found[name] for name in found.keys() - {"data"}}}
+    assert "errors" not in found
+    assert partner.json()["scope"] == "activity:write members:enrol members:read wallet:read"
+    assert moved["data"]["advanceClock"]["now"].startswith("2017-01-01T08:00:00")
+    assert exit_code == 0
+    assert time.monotonic() - began < 10
+
+
+def test_several_processes_share_a_port_and_one_that_dies_is_replaced(wallet: WalletCommand) -> None:
+    port = free_port()
+    with wallet.serving("--programme", str(PROGRAMME), "--processes", "2", port=port) as server:
+        before = served_by(server.pid)
+        subprocess.run(["kill", "-KILL", str(before[0])], check=True)
+        after = wait_for_two(server.pid, without=before[0])
+        answers = [httpx.get(f"http://127.0.0.1:{port}/live").status_code for _ in range(20)]
+        server.send_signal(signal.SIGINT)
+        exit_code = server.wait(20)
+
+    assert len(before) == 2
+    assert before[1] in after
+    assert answers == [200] * 20
+    assert exit_code == 0
+    assert served_by(server.pid) == []
+
+
+def test_processes_end_when_their_supervisor_is_killed(wallet: WalletCommand) -> None:
+    port = free_port()
+    with wallet.serving("--programme", str(PROGRAMME), "--processes", "2", port=port) as server:
+        children = wait_for_two(server.pid)
+        server.kill()
+        server.wait()
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+
+
+def test_a_worker_works_until_it_is_told_to_stop(wallet: WalletCommand, server_url: str) -> None:
+    assert wallet.run("init", "--programme", str(PROGRAMME)).returncode == 0
+    database = wallet.variables["WALLET_DATABASE"]
+
+    worker = subprocess.Popen(wallet.command("worker"), cwd=ROOT, env=wallet.environment())
+    with MongoClient[dict[str, Any]](server_url) as client:
+        deadline = time.monotonic() + 30
+        while client[database].leases.count_documents({"owner": {"$ne": None}, "fence": {"$gt": 0}}) < 64:
+            assert worker.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        worker.terminate()
+        exit_code = worker.wait(20)
+        held = client[database].leases.count_documents({"owner": {"$ne": None}, "fence": {"$gt": 0}})
+
+    assert exit_code == 0
+    assert held == 0
+
+
+def test_the_audit_of_an_empty_wallet_house_is_well(wallet: WalletCommand) -> None:
+    outcome = wallet.run("audit")
+
+    assert outcome.returncode == 0
+    assert outcome.stdout.startswith("All is well: 0 wallets")
+
+
+def test_a_wrong_scope_is_named_with_those_that_there_are(wallet: WalletCommand) -> None:
+    outcome = wallet.run("partner", "create", "Till", "--scopes", "members:enrol,money:print")
+
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith("wallet: --scopes: Not a partner's scope: money:print. There are activity:write")
+
+
+def served_by(supervisor: int) -> list[int]:
+    """The supervisor's living children that serve."""
+    found = subprocess.run(["pgrep", "-P", str(supervisor), "-f", "spawn_main"], capture_output=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def wait_for_two(supervisor: int, without: int | None = None) -> list[int]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        children = [pid for pid in served_by(supervisor) if pid != without]
+        if len(children) == 2:
+            return children
+        time.sleep(0.05)
+    raise AssertionError("there are no two processes")
