@@ -192,7 +192,7 @@ class Ledger:
                 self._wake.clear()
             try:
                 again = await self._batch(batch).run()
-            except Exception as error:  # the callers get it; the committer must live on
+            except Exception as error:  # noqa: BLE001  -- the callers get it; the committer must live on
                 _fail(batch, error)
             except asyncio.CancelledError:
                 _fail(batch, Unavailable("The ledger is closing."))
