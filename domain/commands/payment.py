@@ -13,7 +13,7 @@ from domain.ledger.entry import Changes, Entry, EntryKind, entry_id
 from domain.ledger.hold import HeldPart, Hold
 from domain.ledger.journal import Journal
 from domain.ledger.lot import Allocation
-from domain.ledger.posting import AVAILABLE, OWED, is_members
+from domain.ledger.posting import AVAILABLE, HELD, OWED, currency_of, is_members
 from domain.ledger.wallet import Wallet
 from domain.money import to_decimal
 from domain.problems import InsufficientBalance, LimitReached, NotFound, Problem, WrongState, invalid
@@ -169,16 +169,37 @@ def decide_refund(refund: Refund, situation: Situation) -> Entry | Problem:
     return draft.entry(changes=changes, reverses=begun.id, receipt=begun.receipt)
 
 
+def drawn_parts(begun: Entry) -> tuple[HeldPart, ...]:
+    """What a payment took of each pocket when it began, in tender order, by lot; never empty."""
+    if begun.kind is EntryKind.CHARGE:
+        return _parts_of_charge(begun)
+    assert begun.changes.hold is not None, begun.id
+    return begun.changes.hold.parts
+
+
+def captured_minor(capture: Entry) -> int:
+    """What a CAPTURE entry took of its hold in all, in minor units."""
+    return sum(one.amount for one in capture.postings if one.source == HELD and not is_members(one.destination))
+
+
+def released_minor(capture: Entry) -> int:
+    """What a CAPTURE entry let go of its hold in all, in minor units."""
+    return sum(one.amount for one in capture.postings if one.source == HELD and is_members(one.destination))
+
+
+def payment_currency(entry: Entry) -> str:
+    """The currency of an entry of a payment, from its beginning to its last refund."""
+    return currency_of(entry.postings[0].asset)
+
+
 def paid_parts(begun: Entry, ended: Entry | None) -> tuple[HeldPart, ...]:
     """What a payment finally took of each pocket, in tender order, by lot; empty when nothing was taken."""
     if begun.kind is EntryKind.CHARGE:
-        return _parts_of_charge(begun)
-    hold = begun.changes.hold
-    assert hold is not None, begun.id
+        return drawn_parts(begun)
     if ended is None or ended.kind is not EntryKind.CAPTURE:
         return ()
     parts: list[HeldPart] = []
-    for part in hold.parts:
+    for part in drawn_parts(begun):
         captured = sum(
             posting.amount
             for posting in ended.postings

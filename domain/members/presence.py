@@ -25,6 +25,7 @@ from domain.derived_key import derive_key
 from domain.members.grant import grants_scope
 from domain.members.member import Member, member_from
 from domain.members.wrong_code import note_wrong_code, slowed_until
+from domain.problems import NotEligible
 from domain.store.codec import epoch_ms, from_epoch_ms
 from domain.store.connection import Store
 
@@ -90,15 +91,19 @@ async def show_code(
     With `only`, a member's id, nobody else is found. Digits that nobody has count as a guess: who tries too
     many of them finds nobody for a while.
     """
-    read = _read(text, derive_key(operator_secret, _PURPOSE))
-    if read is None:
-        return None
-    if read.step is not None:
-        member = await _claim(store, read, client_id=client_id, now=now, only=only)
-    else:
-        async with _one_by_one.setdefault((id(store), client_id), asyncio.Lock()):
-            member = await _guess(store, read, client_id=client_id, now=now, only=only)
+    member = await _read_by(store, text, client_id=client_id, operator_secret=operator_secret, now=now, only=only)
     return None if member is None else await _arrive(store, member, client_id=client_id, now=now)
+
+
+async def show_to_member(
+    store: Store, text: str, *, reader: str, operator_secret: str, now: datetime
+) -> str | None:
+    """The id of the member whose live code another member reads off his screen; nobody is linked or present by it.
+
+    It belongs to that reader from then on, as it would to a partner, and guesses are counted alike.
+    """
+    as_client = f"member:{reader}"
+    return await _read_by(store, text, client_id=as_client, operator_secret=operator_secret, now=now, only=None)
 
 
 async def may_take_value(store: Store, member: str, *, client_id: str, scope: str, now: datetime) -> bool:
@@ -108,10 +113,30 @@ async def may_take_value(store: Store, member: str, *, client_id: str, scope: st
     )
 
 
+def presence_needed() -> NotEligible:
+    """What is answered in place of taking value; it is not kept, so the same key may be sent with the code."""
+    return NotEligible(
+        message="The member must show the code of this moment to you first, or let your app in for it.",
+        reason="PRESENCE_NEEDED",
+    )
+
+
 async def is_present(store: Store, member: str, *, client_id: str, now: datetime) -> bool:
     """Whether the member's code was shown to that partner within the last 15 minutes."""
     found = await store.presences.find_one({"_id": f"{member}|{client_id}", "shown_at": {"$gt": now - PRESENT_FOR}})
     return found is not None
+
+
+async def _read_by(
+    store: Store, text: str, *, client_id: str, operator_secret: str, now: datetime, only: str | None
+) -> str | None:
+    read = _read(text, derive_key(operator_secret, _PURPOSE))
+    if read is None:
+        return None
+    if read.step is not None:
+        return await _claim(store, read, client_id=client_id, now=now, only=only)
+    async with _one_by_one.setdefault((id(store), client_id), asyncio.Lock()):
+        return await _guess(store, read, client_id=client_id, now=now, only=only)
 
 
 async def _guess(store: Store, read: _Read, *, client_id: str, now: datetime, only: str | None) -> str | None:

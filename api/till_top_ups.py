@@ -1,0 +1,100 @@
+"""Top-ups with cash or card that a till has taken. The rules are in domain.commands.top_up."""
+
+from functools import partial
+from typing import Annotated, Final
+
+import strawberry
+
+from api.access import PartnerCaller
+from api.context import Context, Info, require_partner
+from api.described import described
+from api.faults import Faults, plain
+from api.members import MemberLookup, find_members, no_member
+from api.money import MoneyInput
+from api.posted import Posted, answer, told
+from api.problems import DuplicateReceipt, IdempotencyMismatch, InvalidInput, LimitReached, NotFound
+from api.scalars import IdempotencyKey
+from domain.commands.top_up import TopUp, check_top_up, decide_top_up
+from domain.ledger.command import Command, fingerprint_of
+from domain.ledger.entry import EntryKind
+from domain.ledger.journal import Journal
+from domain.ledger.wallet import Wallet
+from domain.members.enrolment import joined
+from domain.members.member import Member
+from domain.payments.reservations import reserved_minor
+from domain.problems import Problem
+
+TOP_UP: Final = "topUpAtTill"
+
+
+@strawberry.input
+class TillTopUpInput:
+    member: MemberLookup
+    amount: MoneyInput
+    receipt: str
+    idempotency_key: IdempotencyKey
+
+
+@strawberry.type
+class ToppedUp(Posted):
+    pass
+
+
+TillTopUpResult = Annotated[
+    ToppedUp | LimitReached | NotFound | DuplicateReceipt | IdempotencyMismatch | InvalidInput,
+    strawberry.union("TillTopUpResult"),
+]
+
+
+@strawberry.type
+class TillTopUpMutation:
+    @described("Cash or card taken at the till. scope: prepaid:topup")
+    async def top_up_at_till(
+        self, info: Info, wanted: Annotated[TillTopUpInput, strawberry.argument(name="input")]
+    ) -> TillTopUpResult:
+        return await _top_up(info.context, require_partner(info), wanted)
+
+
+async def _top_up(context: Context, partner: PartnerCaller, wanted: TillTopUpInput) -> TillTopUpResult:
+    ledger, fingerprint = context.wallet.ledger, fingerprint_of(TOP_UP, plain(wanted))
+    (member,) = await find_members(context, [wanted.member])
+    if member is None:
+        kept = await ledger.kept(partner.actor, wanted.idempotency_key, fingerprint)
+        return told(no_member(), ToppedUp) if kept is None else await answer(kept, None, context, ToppedUp)
+    top_up = _read(wanted, member, partner)
+    if isinstance(top_up, Problem):
+        return told(top_up, ToppedUp)
+    await joined(ledger, member)
+
+    async def reserved(journal: Journal, wallet: Wallet) -> int:
+        return await reserved_minor(journal.store, wallet.member, top_up.currency)
+
+    command = Command(
+        member=member.id,
+        actor=partner.actor,
+        key=wanted.idempotency_key,
+        operation=TOP_UP,
+        fingerprint=fingerprint,
+        decide=partial(decide_top_up, top_up),
+        check=lambda programme, _now: check_top_up(top_up, programme),
+        load=reserved,
+        receipt=top_up.receipt,
+        receipt_of=EntryKind.TOP_UP,
+    )
+    return await answer(await ledger.commit(command), member, context, ToppedUp)
+
+
+def _read(wanted: TillTopUpInput, member: Member, partner: PartnerCaller) -> TopUp | Problem:
+    """The top-up that was asked for, or everything in it that cannot be read."""
+    faults = Faults()
+    amount_minor = faults.minor("amount.amount", wanted.amount.amount, wanted.amount.currency)
+    faults.text("receipt", wanted.receipt)
+    if (wrong := faults.problem) is not None:
+        return wrong
+    return TopUp(
+        member=member,
+        source=f"till/{partner.client_id}",
+        amount_minor=amount_minor,
+        currency=wanted.amount.currency,
+        receipt=wanted.receipt,
+    )
