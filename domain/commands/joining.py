@@ -6,6 +6,7 @@ from domain.ledger.draft import Draft, Situation
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.posting import POINTS
+from domain.ledger.referral import Referral
 from domain.members.member import Member, member_facts
 from domain.programme.earning import earn_event
 
@@ -45,6 +46,7 @@ def decide_joining(member: Member, situation: Situation) -> Entry:
             lifetime_points=earned.points,
             idle_until=draft.idle_until() if draft.postings else {},
             usage=earned.used,
+            referral=None if member.referrer is None else Referral(referrer=member.referrer),
         ),
         explanation=earned.rows,
     )

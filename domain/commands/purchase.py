@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from domain.ledger.draft import Draft, Situation
-from domain.ledger.entry import Changes, Entry, EntryKind, Purchase
+from domain.ledger.entry import Changes, Entry, EntryKind, Purchase, entry_id
 from domain.ledger.expiry import add_period, local_date
 from domain.ledger.journal import Journal
 from domain.ledger.posting import POINTS
+from domain.ledger.referral import with_purchase
 from domain.ledger.voucher import VoucherEnd, VoucherStatus
 from domain.ledger.wallet import Wallet
 from domain.members.member import Member, member_facts
@@ -233,6 +234,13 @@ def _changes(draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: d
         tier=tier,
         usage_from=_usage_from(wallet, _oldest_day(programme, today)),
         metric_from=metric_from,
+        referral=with_purchase(
+            wallet.referral,
+            programme,
+            entry_id(wallet.member, wallet.sequence + 1),
+            total_minor=receipt.total_minor,
+            occurred_at=occurred_at,
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from domain.ledger.entry import Changes, Entry, EntryKind, Forgiven, Purchase, R
 from domain.ledger.journal import Journal
 from domain.ledger.lot import Allocation, LotKey
 from domain.ledger.posting import AVAILABLE, POINTS, is_members
+from domain.ledger.referral import with_return
 from domain.ledger.voucher import Voucher, VoucherEnd, VoucherStatus, entry_of_voucher
 from domain.ledger.wallet import Wallet
 from domain.money import to_decimal
@@ -132,6 +133,7 @@ def decide_return(wanted: PurchaseReturn, situation: Situation) -> Entry | Probl
         changes=replace(
             _changes(situation, purchase, amount=amount, points=points, full=remains == 0),
             vouchers=tuple(draft.revived(voucher) for voucher in history.paid_with) if remains == 0 else (),
+            referral=with_return(situation.wallet.referral, bought.id, remains_minor=remains, now=situation.now),
             ended_vouchers=tuple(
                 VoucherEnd(id=voucher.id, status=VoucherStatus.CANCELLED)
                 for voucher in situation.wallet.vouchers.values()

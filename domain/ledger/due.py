@@ -1,4 +1,4 @@
-"""What falls due on a wallet: pending value that matures, value that expires, a tier's review.
+"""What falls due on a wallet: pending value that matures, value that expires, a tier's review, a plan's renewal.
 
 One entry stands for all that falls due of one kind at one instant. Its key is made of kind, instant and
 sequence, so any number of workers, and any command that finds the wallet unsettled, post it once (DESIGN §3).
@@ -13,9 +13,11 @@ from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.expiry import expires_at, local_date
 from domain.ledger.hold import Hold
 from domain.ledger.lot import NEVER, Lot
+from domain.ledger.plan import RunningPlan, renewed
 from domain.ledger.posting import POINTS
 from domain.ledger.voucher import Voucher, VoucherEnd, VoucherStatus
 from domain.ledger.wallet import Wallet, apply, due_of, fold, next_due_at
+from domain.money import to_minor
 from domain.programme.programme import Programme
 from domain.programme.tiers import review
 from domain.store.codec import format_instant
@@ -23,6 +25,7 @@ from domain.store.codec import format_instant
 SYSTEM = "system"
 EXPIRED = "programme/expired"
 REDEEMED = "programme/redeemed"
+PLANS = "programme/plans"
 
 FOR_GOOD = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -49,7 +52,7 @@ def as_settled(wallet: Wallet, programme: Programme, now: datetime) -> Wallet:
 
 
 def settle_next(wallet: Wallet, due_at: datetime, programme: Programme, *, now: datetime) -> Entry:
-    """The entry for the first that falls due at that instant: a hold, expiries, maturities, the tier's review."""
+    """The entry for the first that falls due at that instant: a hold, expiries, maturities, a plan, the tier."""
     for hold in wallet.holds.values():
         if hold.expires_at == due_at:
             return _void(wallet, hold, programme, now)
@@ -64,6 +67,8 @@ def settle_next(wallet: Wallet, due_at: datetime, programme: Programme, *, now: 
         for lot in due:
             draft.mature(lot)
         return draft.entry(changes=Changes(idle_until=_idle_from(wallet, due, due_at, programme)))
+    if wallet.plan is not None and wallet.plan.paid_until == due_at:
+        return _renew(wallet, wallet.plan, programme, now)
     return _review(wallet, due_at, programme, now)
 
 
@@ -110,6 +115,17 @@ def _expire(
             ended_bonuses=tuple(bonus.id for bonus in bonuses),
         )
     )
+
+
+def _renew(wallet: Wallet, running: RunningPlan, programme: Programme, now: datetime) -> Entry:
+    """One more period at the price of today, or the end: the member left, it is not offered, or too little money."""
+    draft = _draft(wallet, EntryKind.PLAN, running.paid_until, programme, now)
+    plan, prepaid = programme.plans.get(running.plan), f"prepaid/{programme.currency}"
+    price_minor = 0 if plan is None else to_minor(plan.price, programme.currency)
+    if plan is None or not running.renews or draft.available(prepaid) < price_minor:
+        return draft.entry(changes=Changes(ended_plan=running.plan))
+    draft.spend(prepaid, price_minor, destination=PLANS)
+    return draft.entry(changes=Changes(plan=renewed(running, plan.period, zone=programme.zone)))
 
 
 def _review(wallet: Wallet, due_at: datetime, programme: Programme, now: datetime) -> Entry:

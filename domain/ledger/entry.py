@@ -17,7 +17,9 @@ import orjson
 
 from domain.ledger.bonus import Bonus, bonus_document, bonus_from
 from domain.ledger.hold import Hold, hold_document, hold_from
+from domain.ledger.plan import RunningPlan, plan_document, plan_from
 from domain.ledger.posting import AVAILABLE, POINTS, Posting, is_members, posting_document, posting_from
+from domain.ledger.referral import Referral, referral_document, referral_from
 from domain.ledger.voucher import (
     Voucher,
     VoucherEnd,
@@ -71,7 +73,8 @@ class Changes:
 
     `idle_until` gives, per asset under the inactivity policy, its new expiry. `metric` adds to the tier
     metric's day buckets. `usage_from` and `metric_from` drop what belongs to earlier programme's days, which
-    nothing can need any more. `vouchers`, `bonuses` and `hold` are new; the ended ones are named by id.
+    nothing can need any more. `vouchers`, `bonuses` and `hold` are new; the ended ones are named by id. `plan` and
+    `referral` are as they are from now on; `ended_plan` is the id of one that lapsed.
     """
 
     joined_at: datetime | None = None
@@ -92,6 +95,9 @@ class Changes:
     ended_bonuses: tuple[str, ...] = ()
     hold: Hold | None = None
     ended_hold: str | None = None
+    plan: RunningPlan | None = None
+    ended_plan: str | None = None
+    referral: Referral | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -432,6 +438,8 @@ _CHANGE_CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] 
     "bonuses": (_all(bonus_document), _each(bonus_from)),
     "ended_bonuses": (list, tuple),
     "hold": (hold_document, hold_from),
+    "plan": (plan_document, plan_from),
+    "referral": (referral_document, referral_from),
 }
 """How each change that is no plain value is stored, and read again."""
 

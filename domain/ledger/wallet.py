@@ -26,7 +26,9 @@ from domain.ledger.lot import (
     spending_order,
     take,
 )
+from domain.ledger.plan import RunningPlan, plan_document, plan_from
 from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, is_members
+from domain.ledger.referral import Referral, referral_document, referral_from
 from domain.ledger.voucher import Voucher, voucher_document, voucher_from
 from domain.programme.earning import UsageChange, Used
 from domain.programme.period import is_past
@@ -62,6 +64,8 @@ class Wallet:
     vouchers: Mapping[str, Voucher] = field(default_factory=dict)
     bonuses: Mapping[str, Bonus] = field(default_factory=dict)
     holds: Mapping[str, Hold] = field(default_factory=dict)
+    plan: RunningPlan | None = None
+    referral: Referral | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,8 @@ def apply(wallet: Wallet, entry: Entry) -> Wallet:
             () if changes.hold is None else (changes.hold,),
             () if changes.ended_hold is None else (changes.ended_hold,),
         ),
+        plan=None if changes.ended_plan is not None else changes.plan or wallet.plan,
+        referral=changes.referral or wallet.referral,
     )
 
 
@@ -164,15 +170,24 @@ def balances(wallet: Wallet, at: datetime) -> Balances:
 
 
 def next_due_at(wallet: Wallet) -> datetime | None:
-    """The earliest instant at which an entry falls due: a maturity, an expiry, a tier review (DESIGN §3)."""
+    """The earliest instant at which an entry falls due: a maturity, an expiry, a review, a plan's end (DESIGN §3)."""
     instants = [due_of(lot, wallet.idle_until) for lot in wallet.lots]
     if wallet.tier is not None and wallet.tier.valid_until is not None:
         instants.append(wallet.tier.valid_until)
+    if wallet.plan is not None:
+        instants.append(wallet.plan.paid_until)
     instants += [hold.expires_at for hold in wallet.holds.values()]
     instants += [bonus.expires_at for bonus in wallet.bonuses.values()]
     instants += [voucher.expires_at for voucher in wallet.vouchers.values() if voucher.expires_at is not None]
     earliest = min(instants, default=NEVER)
     return None if earliest == NEVER else earliest
+
+
+def next_work_at(wallet: Wallet) -> datetime | None:
+    """The earliest instant at which a worker has something to do for the wallet: an entry due on it, or a referral."""
+    purchase = None if wallet.referral is None else wallet.referral.first
+    instants = [next_due_at(wallet), None if purchase is None else purchase.final_at]
+    return min((at for at in instants if at is not None), default=None)
 
 
 def due_of(lot: Lot, idle_until: Mapping[str, datetime]) -> datetime:
@@ -210,14 +225,18 @@ def wallet_document(wallet: Wallet) -> dict[str, Any]:
         document["bonuses"] = [bonus_document(bonus) for bonus in wallet.bonuses.values()]
     if wallet.holds:
         document["holds"] = [hold_document(hold) for hold in wallet.holds.values()]
-    if (due := next_due_at(wallet)) is not None:
+    if wallet.plan is not None:
+        document["plan"] = plan_document(wallet.plan)
+    if wallet.referral is not None:
+        document["referral"] = referral_document(wallet.referral)
+    if (due := next_work_at(wallet)) is not None:
         document["next_due_at"] = due
     return document
 
 
 def wallet_from(document: Mapping[str, Any]) -> Wallet:
     """The wallet that :func:`wallet_document` wrote."""
-    tier = document.get("tier")
+    tier, plan, referral = document.get("tier"), document.get("plan"), document.get("referral")
     return Wallet(
         member=document["_id"],
         sequence=document["seq"],
@@ -240,6 +259,8 @@ def wallet_from(document: Mapping[str, Any]) -> Wallet:
         vouchers={one["id"]: voucher_from(one) for one in document.get("vouchers", ())},
         bonuses={one["id"]: bonus_from(one) for one in document.get("bonuses", ())},
         holds={one["id"]: hold_from(one) for one in document.get("holds", ())},
+        plan=None if plan is None else plan_from(plan),
+        referral=None if referral is None else referral_from(referral),
     )
 
 

@@ -34,7 +34,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """`linked` are the client ids of the partners that may see the member; `is_joined` once the JOIN entry stands."""
+    """`linked` are the client ids of the partners that may see the member; `is_joined` once the JOIN entry stands.
+
+    `referrer` is the member by whose code he joined.
+    """
 
     id: str
     joined_at: datetime
@@ -42,6 +45,7 @@ class Member:
     linked: frozenset[str] = frozenset()
     tags: tuple[str, ...] = ()
     enrolled_by: str | None = None
+    referrer: str | None = None
     is_joined: bool = False
 
 
@@ -64,6 +68,7 @@ def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: da
     return MemberFacts(
         id=member.id,
         tier="" if programme.tiers is None else held(programme.tiers, wallet.tier).id,
+        plan="" if wallet.plan is None else wallet.plan.plan,
         days_since_joined=max(0, (today - local_date(member.joined_at, programme.zone)).days),
         days_since_purchase=None if bought is None else max(0, (today - bought).days),
         purchases=wallet.purchases,
@@ -105,6 +110,7 @@ def member_from(document: Mapping[str, Any]) -> Member:
         linked=frozenset(document.get("linked", ())),
         tags=tuple(document.get("tags", ())),
         enrolled_by=document.get("enrolled_by"),
+        referrer=document.get("referrer"),
         is_joined=document.get("is_joined", False),
     )
 

@@ -181,6 +181,14 @@ def _duplicates(definition: Definition) -> Found:
         yield from _repeated("tiers.levels", [level.id for level in definition.tiers.levels])
 
 
+def _plan_names(definition: Definition) -> Found:
+    """A plan that multiplies explains itself by its id, as rules do."""
+    rules = [rule.id for rule in definition.earning]
+    for index, plan in enumerate(definition.plans):
+        if plan.id in rules:
+            yield f"plans.{index}.id", f"The id {plan.id} is taken by earning.{rules.index(plan.id)}; choose another."
+
+
 def _repeated(section: str, ids: list[Any]) -> Found:
     for index, name in enumerate(ids):
         if name is not None and name in ids[:index]:
@@ -298,6 +306,7 @@ _CHECKS: Final[tuple[Callable[[Definition], Found], ...]] = (
     _zones,
     _locales,
     _duplicates,
+    _plan_names,
     _rule_conditions,
     _tiers,
     _rising,

@@ -13,7 +13,7 @@ from domain.programme.facts import MemberFacts
 from domain.programme.period import period_key
 from domain.programme.programme import AwardRule, EventRules, Limit, Multiplier, Programme, Rate, Rule
 
-Step = Literal["award", "multiplier", "limit", "return", "adjustment"]
+Step = Literal["award", "multiplier", "limit", "return", "adjustment", "referral"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,8 @@ def earn_purchase(programme: Programme, event: PurchaseEvent, *, member: MemberF
         eligible_minor=event.eligible_minor,
         lines=lines,
     )
-    return _earn(programme.rules.get("purchase", _NO_RULES), moment, usage)
+    plan = programme.plan_multipliers.get(member.plan)
+    return _earn(programme.rules.get("purchase", _NO_RULES), moment, usage, also=() if plan is None else (plan,))
 
 
 def earn_event(
@@ -181,7 +182,8 @@ def earn_event(
     return _earn(programme.rules.get(event, _NO_RULES), moment, usage)
 
 
-def _earn(rules: EventRules, moment: _Moment, usage: Usage) -> Earnings:
+def _earn(rules: EventRules, moment: _Moment, usage: Usage, *, also: Sequence[Multiplier] = ()) -> Earnings:
+    """What the rules give; the multipliers of `also` come after those of the rules."""
     multipliers: list[Multiplier] | None = None
     lines = _line_facts(moment.lines)
     rows: list[ExplanationRow] = []
@@ -196,7 +198,7 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage) -> Earnings:
         if rule.limit is not None and rule.limit.count is not None and before.count >= rule.limit.count:
             continue
         if multipliers is None:
-            multipliers = [multiplier for multiplier in rules.multipliers if _in_force(multiplier, moment)]
+            multipliers = [each for each in (*rules.multipliers, *also) if _in_force(each, moment)]
         given = _rows(rule, moment, basis_minor=basis_minor, multipliers=multipliers, before=before)
         rows += given
         vouchers += [_voucher(rule, rule.voucher, moment)] if rule.voucher is not None else []

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from domain.ledger.expiry import ExpiryPolicy, LotPolicy, Period
 from domain.money import to_minor
 from domain.programme.cel import Condition
-from domain.programme.format import Bonus, Definition, EarningRule, Expiry, Place, Reward, VoucherKind
+from domain.programme.format import Bonus, Definition, EarningRule, Expiry, Place, Plan, Reward, VoucherKind
 from domain.programme.format import Limit as LimitSection
 from domain.programme.format import Pilot as PilotSection
 from domain.programme.format import Tiers as TiersSection
@@ -121,6 +121,8 @@ class Programme:
     vouchers: Mapping[str, VoucherKind] = field(repr=False)
     bonuses: Mapping[str, Bonus] = field(repr=False)
     rewards: Mapping[str, Reward] = field(repr=False)
+    plans: Mapping[str, Plan] = field(repr=False)
+    plan_multipliers: Mapping[str, Multiplier] = field(repr=False)
 
 
 def compile_programme(definition: Definition, version: int, *, digest: str = "") -> Programme:
@@ -142,6 +144,8 @@ def compile_programme(definition: Definition, version: int, *, digest: str = "")
         vouchers=MappingProxyType({voucher.id: voucher for voucher in definition.vouchers}),
         bonuses=MappingProxyType({bonus.id: bonus for bonus in definition.bonuses}),
         rewards=MappingProxyType({reward.id: reward for reward in definition.rewards}),
+        plans=MappingProxyType({plan.id: plan for plan in definition.plans}),
+        plan_multipliers=MappingProxyType(_plan_multipliers(definition)),
     )
 
 
@@ -214,6 +218,24 @@ def _multiplier(rule: EarningRule, definition: Definition) -> Multiplier:
         points=rule.multiply.points or Fraction(1),
         cashback=rule.multiply.cashback or Fraction(1),
     )
+
+
+def _plan_multipliers(definition: Definition) -> dict[str, Multiplier]:
+    """Plan → what it multiplies on purchases; plans that multiply nothing are left out."""
+    return {
+        plan.id: Multiplier(
+            id=plan.id,
+            condition=None,
+            valid_from=date.min,
+            valid_until=date.max,
+            pilot=None,
+            reporters=None,
+            points=plan.multiply.points or Fraction(1),
+            cashback=plan.multiply.cashback or Fraction(1),
+        )
+        for plan in definition.plans
+        if plan.multiply is not None
+    }
 
 
 def _condition(source: str | None, rule: str) -> Condition | None:

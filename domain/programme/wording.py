@@ -27,9 +27,11 @@ _TIER = re.compile(r"""\s*member\.tier\s*==\s*(["'])([\w-]+)\1\s*""", re.ASCII)
 def explain(programme: Programme, row: ExplanationRow, locale: str) -> str:
     """The row's text for a member with that locale. A rule that the programme does not have is named by its id."""
     rule = programme.rules_by_id.get(row.rule)
+    speech = _Speech(programme, locale)
+    if row.step == "multiplier" and (plan := programme.plans.get(row.rule)) is not None:
+        return speech.pick(plan.name)
     if rule is None:
         return row.rule
-    speech = _Speech(programme, locale)
     if row.step == "limit":
         return _limit(speech, rule, row)
     return speech.pick(rule.text) or _sentence(speech, rule)
