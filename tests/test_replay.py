@@ -1,0 +1,257 @@
+"""A year of receipts through the partner API, counted again by a few lines that know only the receipts and the rules.
+
+The sample is replayed once; its members' balances, a second replay and the audit are looked at after it. With
+`--receipts FILE` the same is done for a whole year.
+"""
+
+import calendar
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+
+from api.replay import ReceiptsInvalid, instant_of, read_receipts
+from tests.wallet_command import PROGRAMME, SAMPLE, WalletCommand, free_port, wallet_command
+
+ZONE: Final = ZoneInfo("America/New_York")
+TIERS: Final = [(4000, Decimal(2)), (1500, Decimal("1.5")), (500, Decimal("1.25")), (0, Decimal(1))]
+PILOT: Final = {"330", "424"}
+LATER: Final = datetime(2018, 6, 15, 12, tzinfo=UTC)
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(kw_only=True)
+class Account:
+    """One household by hand: what it earned, as (amount, first day, first day on which it is gone)."""
+
+    points: list[tuple[int, date]] = field(default_factory=list)
+    cashback: list[tuple[int, date, date]] = field(default_factory=list)
+    metric: dict[date, int] = field(default_factory=lambda: defaultdict(int))
+    produce: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
+    multiplier: Decimal = Decimal(1)
+
+    def buy(self, receipt: dict[str, Any]) -> None:
+        at = datetime.fromisoformat(receipt["at"])
+        day = at.date()
+        if not self.points:
+            self.points.append((100, gone_after(day)))
+        happy = (
+            receipt["store"] in PILOT
+            and date(2017, 6, 1) <= day < date(2017, 9, 1)
+            and at.hour >= 18
+            and at.isoweekday() <= 5
+        )
+        times = self.multiplier * (2 if happy else 1)
+        week = day.isocalendar()[:2]
+        produce = min(int(of(receipt, "PRODUCE") * times), 40 - self.produce[week])
+        earned = int(Decimal(receipt["total"]) * times) + produce
+        self.produce[week] += produce
+        self.points.append((earned, gone_after(day)))
+        cents = min(int(of(receipt, "PASTRY") * 5), 300)
+        matures = day + timedelta(days=14)
+        self.cashback.append((cents, matures, months_after(matures, 6) + timedelta(days=1)))
+        self.metric[day] += earned
+        year = sum(amount for on, amount in self.metric.items() if on > months_after(day, -12))
+        self.multiplier = max(self.multiplier, next(factor for least, factor in TIERS if year >= least))
+
+    def on(self, day: date) -> dict[str, Any]:
+        """The balances at the end of that day, as the API tells them."""
+        available = sum(cents for cents, matures, gone in self.cashback if matures <= day < gone)
+        pending = sum(cents for cents, matures, _ in self.cashback if day < matures)
+        return {
+            "points": sum(amount for amount, gone in self.points if day < gone),
+            "earned": sum(amount for amount, _ in self.points),
+            "cashback": money(available),
+            "pending": money(pending),
+        }
+
+
+def of(receipt: dict[str, Any], category: str) -> Decimal:
+    return sum((Decimal(line["amount"]) for line in receipt["lines"] if line["category"] == category), Decimal())
+
+
+def months_after(day: date, months: int) -> date:
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def gone_after(day: date) -> date:
+    """The first of the month after the one that is twelve months on."""
+    return months_after(months_after(day, 12).replace(day=1), 1)
+
+
+def money(cents: int) -> str:
+    return str(Decimal(cents) / 100) if cents % 10 else f"{Decimal(cents) / 100:.2f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A server to which the receipts were brought once."""
+
+    wallet: WalletCommand
+    port: int
+    file: Path
+    client_id: str
+    secret: str
+    first: str
+
+    @property
+    def receipts(self) -> list[dict[str, Any]]:
+        with gzip.open(self.file, "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
+    @property
+    def accounts(self) -> dict[str, Account]:
+        accounts: dict[str, Account] = defaultdict(Account)
+        for receipt in self.receipts:
+            accounts[receipt["household"]].buy(receipt)
+        return accounts
+
+    def again(self) -> tuple[int, str]:
+        done = self.wallet.run(
+            *("replay", str(self.file), "--url", f"http://127.0.0.1:{self.port}"),
+            *("--client-id", self.client_id, "--client-secret", self.secret),
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def ask(self, query: str) -> dict[str, Any]:
+        base = f"http://127.0.0.1:{self.port}"
+        form = {"grant_type": "client_credentials"}
+        token = httpx.post(f"{base}/oauth/token", data=form, auth=(self.client_id, self.secret)).json()["access_token"]
+        answer = httpx.post(f"{base}/graphql", json={"query": query}, headers={"Authorization": f"Bearer {token}"})
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    def balances(self, household: str) -> dict[str, Any]:
+        wallet = self.ask(
+            f'{{ member(by: {{reference: "{household}"}}) {{ wallet {{ points {{ available lifetimeEarned }}'
+            " cashback { available { amount } pending { amount } } } } }"
+        )["member"]["wallet"]
+        cashback = (wallet["cashback"] or [{"available": {"amount": "0.00"}, "pending": {"amount": "0.00"}}])[0]
+        return {
+            "points": wallet["points"]["available"],
+            "earned": wallet["points"]["lifetimeEarned"],
+            "cashback": cashback["available"]["amount"],
+            "pending": cashback["pending"]["amount"],
+        }
+
+    def versions(self) -> dict[str, int]:
+        return {
+            household: self.ask(f'{{ member(by: {{reference: "{household}"}}) {{ wallet {{ version }} }} }}')["member"][
+                "wallet"
+            ]["version"]
+            for household in self.accounts
+        }
+
+
+@pytest.fixture(scope="module", params=["sample", "year"])
+def replayed(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, server_url: str, worker_id: str
+) -> Iterator[Replayed]:
+    file = SAMPLE if request.param == "sample" else pytestconfig.getoption("--receipts")
+    if file is None:
+        pytest.skip("give the whole year's file with --receipts")
+    port = free_port()
+    with (
+        wallet_command(server_url, f"replay_{worker_id}") as wallet,
+        wallet.serving("--programme", str(PROGRAMME), "--start", "2017-01-01", port=port),
+    ):
+        client_id, secret = wallet.till()
+        done = Replayed(wallet=wallet, port=port, file=file, client_id=client_id, secret=secret, first="")
+        code, said = done.again()
+        assert code == 0, said
+        yield Replayed(wallet=wallet, port=port, file=file, client_id=client_id, secret=secret, first=said)
+
+
+def test_every_receipt_is_recorded_and_the_points_are_those_of_the_rules(replayed: Replayed) -> None:
+    accounts = replayed.accounts
+    points = sum(amount for account in accounts.values() for amount, _ in account.points) - 100 * len(accounts)
+
+    assert replayed.first == (
+        f"{len(replayed.receipts):,} recorded, 0 replayed, 0 refused · "
+        f"{len(accounts):,} members · {points:,} points given\n"
+    )
+
+
+def test_balances_are_those_counted_by_hand(replayed: Replayed) -> None:
+    last_day = datetime.fromisoformat(replayed.receipts[-1]["at"]).date()
+
+    for household, account in replayed.accounts.items():
+        assert (household, replayed.balances(household)) == (household, account.on(last_day))
+
+
+def test_a_second_replay_posts_nothing(replayed: Replayed) -> None:
+    before = replayed.versions()
+
+    code, said = replayed.again()
+
+    assert code == 0
+    assert said.startswith(f"0 recorded, {len(replayed.receipts):,} replayed, 0 refused")
+    assert replayed.versions() == before
+
+
+def test_the_audit_proves_it(replayed: Replayed) -> None:
+    outcome = replayed.wallet.run("audit")
+
+    assert outcome.returncode == 0, outcome.stdout
+    assert outcome.stdout.startswith(f"All is well: {len(replayed.accounts)} wallets")
+
+
+def test_time_takes_what_has_expired_and_the_audit_still_holds(replayed: Replayed) -> None:
+    replayed.ask(f'mutation {{ advanceClock(to: "{LATER.isoformat().replace("+00:00", "Z")}") {{ done }} }}')
+
+    for household, account in replayed.accounts.items():
+        assert (household, replayed.balances(household)) == (household, account.on(LATER.date()))
+    assert replayed.wallet.run("audit").returncode == 0
+
+
+def test_only_the_first_households_are_kept_when_asked() -> None:
+    receipts = read_receipts(SAMPLE, members=2)
+
+    assert len({receipt.household for receipt in receipts}) == 2
+    assert receipts[0] == read_receipts(SAMPLE)[0]
+
+
+@pytest.mark.parametrize(
+    ("local", "before", "instant"),
+    [
+        ("2017-01-01T11:53:26", None, "2017-01-01T16:53:26Z"),
+        ("2017-11-05T01:30:00", None, "2017-11-05T05:30:00Z"),
+        ("2017-11-05T01:30:00", "2017-11-05T05:20:00Z", "2017-11-05T05:30:00Z"),
+        ("2017-11-05T01:30:00", "2017-11-05T05:50:00Z", "2017-11-05T06:30:00Z"),
+        ("2017-11-05T01:30:00", "2017-11-05T07:00:00Z", "2017-11-05T05:30:00Z"),
+        ("2017-03-12T02:30:00", None, "2017-03-12T07:30:00Z"),
+    ],
+)
+def test_a_tills_local_time_is_one_instant(local: str, before: str | None, instant: str) -> None:
+    not_before = None if before is None else datetime.fromisoformat(before)
+
+    assert instant_of(datetime.fromisoformat(local), ZONE, not_before=not_before) == datetime.fromisoformat(instant)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"{", "line 1: unexpected end of data"),
+        (b'{"receipt": "1"}', "line 1: 'household' is missing"),
+        (b'{"receipt": "1", "household": "2", "at": "noon", "timeZone": "UTC"}', "line 1: Invalid isoformat string"),
+    ],
+)
+def test_a_line_that_is_no_receipt_is_named(line: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "receipts.jsonl"
+    file.write_bytes(line + b"\n")
+
+    with pytest.raises(ReceiptsInvalid) as refused:
+        read_receipts(file)
+
+    assert f"{file}, {said}" in str(refused.value)
