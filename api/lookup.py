@@ -8,8 +8,12 @@ from api.members import MemberLookup, find_account, locale_of, member_type
 from api.node import Node
 from api.partners import Partner, partner_type
 from api.places import place_type
+from api.rewards import Reward, one_reward
+from api.vouchers import Voucher, voucher_type
 from api.wallet import Entry, entry_types
 from domain.ledger.entry import member_of_entry
+from domain.ledger.issued import vouchers_by_id
+from domain.ledger.voucher import entry_of_voucher
 from domain.partners.partner import find_partner
 
 
@@ -22,6 +26,10 @@ class NodeQuery:
         place = place_type(context.wallet.programmes.current, id)
         if place is not None:
             return place
+        if id in context.wallet.programmes.current.rewards:
+            return await _reward(context, id)
+        if entry_of_voucher(id) is not None:
+            return await _voucher(context, id)
         if member_of_entry(id) is not None:
             return await _entry(context, id)
         partner = await _partner(context, id)
@@ -43,7 +51,29 @@ async def _entry(context: Context, identifier: str) -> Entry | None:
     entry = None if account is None else await context.wallet.ledger.journal.entry(identifier)
     if account is None or entry is None:
         return None
-    return (await entry_types([entry], context.wallet.programmes, locale_of(account.member, context)))[0]
+    locale = locale_of(account.member, context)
+    return (await entry_types([entry], context.wallet, locale, now=context.now))[0]
+
+
+async def _voucher(context: Context, identifier: str) -> Voucher | None:
+    member = member_of_entry(entry_of_voucher(identifier) or "")
+    if member is None or not _may(context.caller, "Member.vouchers"):
+        return None
+    account = await find_account(context, MemberLookup(id=strawberry.ID(member)))
+    issued = (await vouchers_by_id(context.wallet.store, [identifier], now=context.now)).get(identifier)
+    if account is None or issued is None:
+        return None
+    return voucher_type(issued, context.wallet.programmes.current, locale_of(account.member, context))
+
+
+async def _reward(context: Context, identifier: str) -> Reward | None:
+    """The reward; a member is told what blocks him."""
+    wallet, locale = None, context.locale or context.wallet.programmes.current.definition.locales.default
+    if isinstance(context.caller, MemberCaller):
+        account = await find_account(context, MemberLookup(id=strawberry.ID(context.caller.member_id)))
+        if account is not None:
+            wallet, locale = account.wallet, locale_of(account.member, context)
+    return await one_reward(context, identifier, wallet, locale)
 
 
 async def _partner(context: Context, identifier: str) -> Partner | None:

@@ -1,9 +1,11 @@
 """Members: who calls, who is found, and by whom.
 
-A partner finds a member by its own reference, or by id if the member is linked to it; nothing tells an unknown
-member from one that is not linked (SEMANTICS §9.2). Every look-up of a member by anyone goes through here.
+A partner finds a member by the code on his screen, by its own reference, or by id if the member is linked to it;
+nothing tells an unknown member from one that is not linked (SEMANTICS §9.2). Every look-up of a member by anyone
+goes through here.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
@@ -11,24 +13,29 @@ from typing import Annotated
 import strawberry
 
 from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
-from api.context import Context, Info, require_partner
+from api.context import Context, Info, require_member, require_partner
 from api.described import described
 from api.errors import InvalidValue
 from api.faults import Faults, given, plain
+from api.member_code import MemberCode, member_code
 from api.node import Node
 from api.problems import IdempotencyMismatch, InvalidInput, problem_type
 from api.profiles import Profile, ProfileInput, profile_type, read_profile
+from api.rewards import RewardConnection, reward_connection
 from api.scalars import IdempotencyKey
 from api.tiers import TierStatus, tier_status
+from api.vouchers import Voucher, VoucherConnection, voucher_connection, voucher_type
 from api.wallet import Wallet, wallet_type
 from domain.ledger.command import fingerprint_of
 from domain.ledger.expiry import local_date
+from domain.ledger.issued import vouchers_by_id
+from domain.ledger.voucher import VoucherStatus
 from domain.ledger.wallet import Wallet as WalletState
 from domain.members.account import Account, account_by_id, account_by_reference
 from domain.members.enrolment import Enrolled, enrol
-from domain.members.lookup import find_members as read_members
 from domain.members.member import Member as MemberRecord
-from domain.members.member import is_visible
+from domain.members.member import is_visible, member_by_id
+from domain.members.presence import show_code
 from domain.problems import NotFound
 
 
@@ -43,11 +50,45 @@ class MemberLookup:
 class Member(Node):
     """`is_own` is true for the member who signs in with this very request (api.access)."""
 
+    state: strawberry.Private[WalletState]
+    locale: strawberry.Private[str]
     joined_at: datetime
     profile: Profile = strawberry.field(description="scope: members:read")
     wallet: Wallet = strawberry.field(description="scope: wallet:read")
     tier: TierStatus
     is_own: strawberry.Private[bool] = False
+
+    @described(
+        "A code for the till, new every 30 seconds, good for 90: text for a QR picture and eight digits to say aloud. "
+        "member"
+    )
+    async def code(self, info: Info) -> MemberCode:
+        return await member_code(info.context, self.id)
+
+    @described("Rewards that this member may see; `affordable` keeps those within the available points.")
+    async def rewards(
+        self, info: Info, *, first: int = 20, after: str | None = strawberry.UNSET, affordable: bool | None = False
+    ) -> RewardConnection:
+        return await reward_connection(
+            info.context,
+            self.state,
+            locale=self.locale,
+            first=first,
+            after=given(after),
+            affordable=bool(affordable),
+        )
+
+    @strawberry.field
+    async def vouchers(
+        self,
+        info: Info,
+        first: int = 20,
+        after: str | None = strawberry.UNSET,
+        status: VoucherStatus | None = strawberry.UNSET,
+    ) -> VoucherConnection:
+        return await voucher_connection(
+            info.context, str(self.id), locale=self.locale, first=first, after=given(after), status=given(status)
+        )
 
 
 @strawberry.input
@@ -130,6 +171,8 @@ def member_type(member: MemberRecord, wallet: WalletState, context: Context) -> 
         id=strawberry.ID(member.id),
         joined_at=member.joined_at,
         profile=profile_type(member, programme),
+        state=wallet,
+        locale=locale,
         wallet=wallet_type(wallet, programme, now=context.now, locale=locale),
         tier=tier_status(wallet, programme, now=context.now, locale=locale),
     )
@@ -138,6 +181,22 @@ def member_type(member: MemberRecord, wallet: WalletState, context: Context) -> 
 def locale_of(member: MemberRecord, context: Context) -> str:
     """The member's own language, else the one that the caller prefers, else the programme's."""
     return member.profile.locale or context.locale or context.wallet.programmes.current.definition.locales.default
+
+
+async def own_record(info: Info) -> MemberRecord:
+    """The member whose session calls. Raises InvalidValue for one who is not there any more."""
+    member = await member_by_id(info.context.wallet.store, require_member(info).member_id)
+    if member is None:
+        raise InvalidValue("The member whom this token speaks for is not there any more. Sign in again.")
+    return member
+
+
+async def voucher_now(identifier: str, member: MemberRecord | None, context: Context) -> Voucher:
+    """A voucher that is known to exist, as it is now, in the member's language."""
+    issued = await vouchers_by_id(context.wallet.store, [identifier], now=context.now)
+    programme = context.wallet.programmes.current
+    locale = context.locale or programme.definition.locales.default if member is None else locale_of(member, context)
+    return voucher_type(issued[identifier], programme, locale)
 
 
 async def member_now(identifier: str, context: Context) -> Member:
@@ -150,8 +209,11 @@ async def member_now(identifier: str, context: Context) -> Member:
 async def find_account(context: Context, by: MemberLookup) -> Account | None:
     """The account that the caller may see under that look-up; None for all others, whether they exist or not."""
     store, caller = context.wallet.store, context.caller
-    identifier, reference = given(by.id), given(by.reference)
+    identifier, reference, code = given(by.id), given(by.reference), given(by.code)
     account = None
+    if code is not None:
+        shown = await _by_code(context, code)
+        identifier = None if shown is None else shown.id
     if identifier is not None:
         account = await account_by_id(store, identifier)
     elif reference is not None and isinstance(caller, PartnerCaller):
@@ -160,20 +222,37 @@ async def find_account(context: Context, by: MemberLookup) -> Account | None:
 
 
 async def find_members(context: Context, lookups: Sequence[MemberLookup]) -> list[MemberRecord | None]:
-    """For each look-up, the member whom the caller may see under it, or None; one round trip for all of them."""
+    """For each look-up, the member whom the caller may see under it, or None; one round trip for all without codes."""
     caller = context.caller
     client_id = caller.client_id if isinstance(caller, PartnerCaller) else None
-    found = await read_members(
-        context.wallet.store,
+    found = await context.wallet.members.find(
         ids={str(by.id) for by in lookups if given(by.id) is not None},
         client_id=client_id or "",
         references={str(by.reference) for by in lookups if client_id is not None and given(by.reference) is not None},
     )
+    codes = list(dict.fromkeys(str(by.code) for by in lookups if given(by.code) is not None))
+    shown = dict(zip(codes, await asyncio.gather(*(_by_code(context, code) for code in codes)), strict=True))
     members: list[MemberRecord | None] = []
     for by in lookups:
-        member = found.by_reference.get(given(by.reference) or "") or found.by_id.get(given(by.id) or "")
+        member = shown.get(given(by.code) or "")
+        member = member or found.by_reference.get(given(by.reference) or "") or found.by_id.get(given(by.id) or "")
         members.append(member if member is not None and _may_see(caller, member, by) else None)
     return members
+
+
+async def _by_code(context: Context, code: str) -> MemberRecord | None:
+    """The member whose code is shown to the calling partner; a code is for partners, and finds nobody for others."""
+    caller, services = context.caller, context.wallet
+    if not isinstance(caller, PartnerCaller):
+        return None
+    return await show_code(
+        services.store,
+        code,
+        client_id=caller.client_id,
+        operator_secret=services.settings.secret,
+        now=context.now,
+        only=caller.member_id,
+    )
 
 
 def no_member() -> NotFound:

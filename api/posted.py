@@ -1,6 +1,7 @@
 """What mutations answer: the entry that was posted and the member with the wallet after it, or a problem."""
 
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import strawberry
 
@@ -31,10 +32,18 @@ _P = TypeVar("_P", bound=Posted)
 _R = TypeVar("_R")
 
 
-async def answer(outcome: Outcome, member: MemberRecord | None, context: Context, kind: type[_P]) -> _P:
+async def answer(
+    outcome: Outcome,
+    member: MemberRecord | None,
+    context: Context,
+    kind: type[_P],
+    *,
+    extra: Callable[[JournalEntry], Mapping[str, Any]] | None = None,
+) -> _P:
     """The outcome as `kind`, or as its problem (see :func:`told`).
 
-    `member` is whose wallet the command was for; None, or another than the entry's, is looked up.
+    `member` is whose wallet the command was for; None, or another than the entry's, is looked up. `extra` reads
+    from the entry what `kind` has beside it.
     """
     decided = outcome.decided
     if not isinstance(decided, JournalEntry):
@@ -42,8 +51,10 @@ async def answer(outcome: Outcome, member: MemberRecord | None, context: Context
     if member is None or member.id != decided.member:
         member = await member_by_id(context.wallet.store, decided.member)
         assert member is not None, "an entry of nobody"
-    (entry,) = await entry_types([decided], context.wallet.programmes, locale_of(member, context))
-    return kind(entry=entry, member=member_type(member, outcome.wallet, context), replayed=outcome.replayed)
+    (entry,) = await entry_types([decided], context.wallet, locale_of(member, context), now=context.now)
+    shown = member_type(member, outcome.wallet, context)
+    more = {} if extra is None else extra(decided)
+    return kind(entry=entry, member=shown, replayed=outcome.replayed, **more)
 
 
 def told(problem: Problem, instead_of: type[_R]) -> _R:

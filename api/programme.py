@@ -9,6 +9,7 @@ import strawberry
 from api.context import Info
 from api.described import described
 from api.problems import ProgrammeInvalid, ProgrammeProblem, Severity, VersionConflict
+from api.rewards import Reward, programme_rewards
 from api.scalars import Currency, Long
 from api.tiers import Tier, tier_types
 from domain.ledger.expiry import local_date
@@ -38,8 +39,14 @@ class Programme:
     time_zone: str
     tiers: list[Tier]
     badges: list[BadgeDefinition]
+    published: strawberry.Private[PublishedProgramme]
+    locale: strawberry.Private[str]
     ways_to_earn: list[str] = strawberry.field(description="How points are earned, in words.")
     expiry_policy: str = strawberry.field(description="When and how points expire, in words.")
+
+    @strawberry.field
+    async def rewards(self, info: Info) -> list[Reward]:
+        return await programme_rewards(info.context, self.published, self.locale)
 
 
 @strawberry.type
@@ -108,6 +115,8 @@ def programme_type(programme: PublishedProgramme, locale: str, info: Info) -> Pr
     return Programme(
         id=strawberry.ID(definition.programme),
         version=programme.version,
+        published=programme,
+        locale=locale,
         name=localised(programme, definition.name, locale),
         currency=Currency(programme.currency),
         time_zone=definition.time_zone,

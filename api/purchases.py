@@ -30,19 +30,23 @@ from api.problems import (
 )
 from api.scalars import Decimal, IdempotencyKey, Long
 from api.wallet import Explanation, explanations
-from domain.commands.purchase import Receipt, check_receipt, decide_purchase
+from domain.commands.purchase import Receipt, check_receipt, decide_purchase, load_ended_vouchers
 from domain.commands.return_ import PurchaseReturn, check_return, decide_return, load_history
 from domain.ledger.command import Command, Fingerprint, fingerprint_of
 from domain.ledger.entry import Entry, EntryKind
+from domain.ledger.voucher import normal_code
 from domain.members.enrolment import joined
 from domain.members.member import Member
 from domain.problems import InsufficientBalance as InsufficientCashback
+from domain.problems import NotEligible as VoucherUnfit
 from domain.problems import NotFound as Missing
 from domain.problems import Problem, invalid
+from domain.problems import WrongState as VoucherState
 from domain.programme.earning import Line
 
 MOST_AT_ONCE: Final = 100
 MOST_LINES: Final = 500
+MOST_CODES: Final = 20
 MOST_OF_A_LINE: Final = 1_000_000
 RECORD: Final = "recordPurchase"
 RETURN: Final = "returnPurchase"
@@ -187,6 +191,8 @@ async def _preview(context: Context, purchase: PurchaseInput) -> PurchasePreview
     decided = await context.wallet.ledger.preview(command)
     if isinstance(decided, InsufficientCashback):
         decided = invalid("paidWithCashback.amount", decided.message)
+    if isinstance(decided, VoucherState | VoucherUnfit):
+        decided = invalid("voucherCodes", decided.message)
     if not isinstance(decided, Entry):
         return told(decided, PurchasePreview)
     assert decided.purchase is not None, decided
@@ -253,10 +259,9 @@ def read_receipt(purchase: PurchaseInput, member: Member, context: Context) -> R
     if len(lines) > MOST_LINES:
         faults.add("lines", f"There are {len(lines)} lines; at most {MOST_LINES} are taken.")
     read = tuple(_line(f"lines.{at}", line, currency, faults) for at, line in enumerate(lines[:MOST_LINES]))
+    codes = _voucher_codes(given(purchase.voucher_codes) or [], faults)
     if (wrong := faults.problem) is not None:
         return wrong
-    if given(purchase.voucher_codes):
-        return Missing(message="There is no such voucher. Record the purchase without it.", what="voucher")
     caller = context.caller
     return Receipt(
         member=member,
@@ -268,7 +273,20 @@ def read_receipt(purchase: PurchaseInput, member: Member, context: Context) -> R
         place=given(purchase.place),
         lines=read,
         paid_cashback_minor=paid_minor,
+        voucher_codes=codes,
     )
+
+
+def _voucher_codes(sent: list[str], faults: Faults) -> tuple[str, ...]:
+    """The codes as stored. One of a wrong form stays as it was sent: it is no voucher of anybody's."""
+    if len(sent) > MOST_CODES:
+        faults.add("voucherCodes", f"There are {len(sent)} codes; at most {MOST_CODES} are taken.")
+        return ()
+    codes = tuple(normal_code(faults.text(f"voucherCodes.{at}", code)) or code for at, code in enumerate(sent))
+    for at, code in enumerate(codes):
+        if code in codes[:at]:
+            faults.add(f"voucherCodes.{at}", "It is there twice. Each voucher is used once.")
+    return codes
 
 
 def _line(path: str, line: PurchaseLineInput, currency: str, faults: Faults) -> Line:
@@ -295,5 +313,6 @@ def _command(purchase: PurchaseInput, receipt: Receipt, context: Context, finger
         fingerprint=fingerprint,
         decide=partial(decide_purchase, receipt),
         check=partial(check_receipt, receipt),
+        load=partial(load_ended_vouchers, receipt) if receipt.voucher_codes else None,
         receipt=receipt.number,
     )

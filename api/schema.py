@@ -4,22 +4,43 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from api.adjustments import AdjustmentMutation
+from api.bonus_claims import BonusMutation
+from api.conversions import ConversionMutation
+from api.donations import DonationMutation
+from api.gifts import GiftMutation
 from api.lookup import NodeQuery
 from api.members import MemberMutation, MemberQuery
 from api.partners import PartnerQuery
+from api.payments import PaymentMutation
 from api.programme import ProgrammeMutation, ProgrammeQuery
 from api.purchases import PurchaseMutation, PurchaseQuery
+from api.redemptions import RedemptionMutation
 from api.sandbox import SandboxMutation
 from api.scalars import SCALARS
+from api.till_top_ups import TillTopUpMutation
+from api.voucher_use import VoucherMutation, VoucherQuery
 
 
 @strawberry.type
-class Query(MemberQuery, ProgrammeQuery, PurchaseQuery, PartnerQuery, NodeQuery):
+class Query(MemberQuery, ProgrammeQuery, PurchaseQuery, VoucherQuery, PartnerQuery, NodeQuery):
     pass
 
 
 @strawberry.type
-class Mutation(MemberMutation, PurchaseMutation, AdjustmentMutation, ProgrammeMutation):
+class Mutation(
+    MemberMutation,
+    RedemptionMutation,
+    VoucherMutation,
+    ConversionMutation,
+    DonationMutation,
+    GiftMutation,
+    BonusMutation,
+    PurchaseMutation,
+    PaymentMutation,
+    TillTopUpMutation,
+    AdjustmentMutation,
+    ProgrammeMutation,
+):
     pass
 
 

@@ -1,21 +1,29 @@
-"""Vouchers, as the contract shows them."""
+"""Vouchers, as the contract shows them: what they are good for, in the reader's language, and their status now."""
 
 from datetime import datetime
-from enum import StrEnum
+from decimal import Decimal as Exact
+from fractions import Fraction
+from typing import Final
 
 import strawberry
 
-from api.money import Money
+from api.context import Context
+from api.errors import InvalidValue
+from api.money import Money, money
 from api.node import Node
+from api.pages import PageInfo, page, window
 from api.scalars import Decimal
+from domain.ledger.issued import Issued, vouchers_of
+from domain.ledger.voucher import VoucherStatus
+from domain.money import to_minor
+from domain.programme.format import Discount as DiscountSection
+from domain.programme.programme import Programme
+from domain.programme.wording import localised
+from domain.store.codec import epoch_ms, from_epoch_ms
 
+strawberry.enum(VoucherStatus)
 
-@strawberry.enum
-class VoucherStatus(StrEnum):
-    ACTIVE = "ACTIVE"
-    USED = "USED"
-    EXPIRED = "EXPIRED"
-    CANCELLED = "CANCELLED"
+VOUCHERS: Final = "vouchers"
 
 
 @strawberry.type
@@ -35,3 +43,73 @@ class Voucher(Node):
     issued_at: datetime
     expires_at: datetime | None
     used_at: datetime | None
+
+
+@strawberry.type
+class VoucherEdge:
+    cursor: str
+    node: Voucher
+
+
+@strawberry.type
+class VoucherConnection:
+    edges: list[VoucherEdge]
+    nodes: list[Voucher]
+    page_info: PageInfo
+
+
+async def voucher_connection(
+    context: Context, member: str, *, locale: str, first: int, after: str | None, status: VoucherStatus | None
+) -> VoucherConnection:
+    """A page of the member's vouchers, newest first."""
+    asked = window(VOUCHERS, first, after)
+    seen: tuple[datetime, str] | None = None
+    if asked.after is not None:
+        match asked.after:
+            case (int(issued_ms), str(identifier)):
+                seen = (from_epoch_ms(issued_ms), identifier)
+            case _:
+                raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
+    services = context.wallet
+    issued = await vouchers_of(
+        services.store, member, now=context.now, limit=asked.fetch, status=status, after=seen
+    )
+    nodes = [voucher_type(each, services.programmes.current, locale) for each in issued]
+    found = page(VOUCHERS, asked, items=nodes, key=lambda node: (epoch_ms(node.issued_at), str(node.id)))
+    return VoucherConnection(
+        edges=[VoucherEdge(cursor=cursor, node=node) for cursor, node in zip(found.cursors, found.nodes, strict=True)],
+        nodes=found.nodes,
+        page_info=found.page_info,
+    )
+
+
+def voucher_type(issued: Issued, programme: Programme, locale: str) -> Voucher:
+    """The voucher in that language; one whose kind the programme has given up is named by its kind's id."""
+    voucher = issued.voucher
+    kind = programme.vouchers.get(voucher.definition)
+    return Voucher(
+        id=strawberry.ID(voucher.id),
+        code=voucher.code,
+        name=voucher.definition if kind is None else localised(programme, kind.name, locale),
+        status=issued.status,
+        discount=None if kind is None else _discount(kind.discount, programme.currency),
+        issued_at=voucher.issued_at,
+        expires_at=voucher.expires_at,
+        used_at=issued.used_at,
+    )
+
+
+def _discount(discount: DiscountSection, currency: str) -> Discount:
+    amount, least = discount.amount, discount.minimum_spend
+    return Discount(
+        percent=None if discount.percent is None else _decimal(discount.percent),
+        amount=None if amount is None else money(to_minor(amount, currency), currency),
+        free_item=discount.free_item,
+        minimum_spend=None if least is None else money(to_minor(least, currency), currency),
+    )
+
+
+def _decimal(value: Fraction) -> Decimal:
+    """A fraction that was a decimal in the programme, as a decimal again."""
+    exact = Exact(value.numerator) / Exact(value.denominator)
+    return Decimal(f"{exact.normalize():f}")

@@ -5,15 +5,16 @@ are effective at the instant of the request (SEMANTICS §2.4).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import strawberry
 
 from api.awards import Awards
 from api.bonuses import Bonus, bonus_type
-from api.context import Info
+from api.context import Info, Services
 from api.described import described
 from api.errors import InvalidValue
 from api.faults import given
@@ -23,16 +24,24 @@ from api.pages import PageInfo, page, window
 from api.places import Place, place_type
 from api.scalars import Long
 from api.titles import entry_texts
+from api.vouchers import voucher_type
 from domain.ledger.activity import activity as read_activity
+from domain.ledger.due import as_settled
 from domain.ledger.entry import Entry as JournalEntry
 from domain.ledger.entry import EntryKind, member_of_entry
+from domain.ledger.issued import Issued, vouchers_by_id
 from domain.ledger.posting import POINTS, currency_of, pocket_of
+from domain.ledger.voucher import Voucher as IssuedVoucher
+from domain.ledger.voucher import entry_of_voucher
 from domain.ledger.wallet import Wallet as WalletState
 from domain.ledger.wallet import assets_of, standing
+from domain.payments.payer import AutoTopUp as AutoTopUpSetting
+from domain.payments.payer import find_payer
 from domain.programme.programme import Programme
-from domain.programme.published import Programmes
 
 strawberry.enum(EntryKind)
+
+GIFTS: Final = frozenset({EntryKind.GIFT_SENT, EntryKind.GIFT_RECEIVED})
 
 
 @strawberry.enum
@@ -67,13 +76,33 @@ class AutoTopUp:
     below: Money
     amount: Money
     enabled: bool
+    stopped_at: datetime | None = strawberry.field(
+        description="When three charges in a row had failed: it is off until the member turns it on again."
+    )
 
 
 @strawberry.type
 class PrepaidBalance:
+    member_id: strawberry.Private[str]
     available: Money
     held: Money
-    auto_top_up: AutoTopUp | None
+
+    @strawberry.field
+    async def auto_top_up(self, info: Info) -> AutoTopUp | None:
+        payer = await find_payer(info.context.wallet.store, self.member_id)
+        if payer is None or payer.auto is None or payer.auto.currency != self.available.currency:
+            return None
+        return auto_top_up_type(payer.auto)
+
+
+def auto_top_up_type(auto: AutoTopUpSetting) -> AutoTopUp:
+    """The setting as the contract shows it."""
+    return AutoTopUp(
+        below=money(auto.below_minor, auto.currency),
+        amount=money(auto.amount_minor, auto.currency),
+        enabled=auto.enabled,
+        stopped_at=auto.stopped_at,
+    )
 
 
 @strawberry.type
@@ -146,6 +175,7 @@ class Entry(Node):
     awards: Awards
     balance_after: BalanceAfter
     reverses: strawberry.ID | None
+    message: str | None = strawberry.field(description="What a member wrote to another with a gift; null for all else.")
     hash: str = strawberry.field(description="SHA-256 over this entry and the one before it, hexadecimal.")
 
 
@@ -194,7 +224,7 @@ class Wallet:
             limit=asked.fetch,
             kinds=given(kinds),
         )
-        nodes = await entry_types(entries, services.programmes, self.locale)
+        nodes = await entry_types(entries, services, self.locale, now=info.context.now)
         found = page("activity", asked, items=nodes, key=lambda entry: (entry.sequence,))
         return EntryConnection(
             edges=[
@@ -212,11 +242,12 @@ class Wallet:
         found = await services.ledger.journal.entry(id)
         if found is None or found.sequence > self.version:
             return None
-        return (await entry_types([found], services.programmes, self.locale))[0]
+        return (await entry_types([found], services, self.locale, now=info.context.now))[0]
 
 
 def wallet_type(wallet: WalletState, programme: Programme, *, now: datetime, locale: str) -> Wallet:
     """The wallet at that instant, with a row per currency that the programme has or the wallet holds."""
+    version, wallet = wallet.sequence, as_settled(wallet, programme, now)
     points = standing(wallet, POINTS, now)
     currencies: dict[str, list[str]] = {"prepaid": [programme.currency], "cashback": [programme.currency]}
     for asset in sorted(assets_of(wallet) - {POINTS}):
@@ -226,7 +257,7 @@ def wallet_type(wallet: WalletState, programme: Programme, *, now: datetime, loc
     return Wallet(
         member_id=wallet.member,
         locale=locale,
-        version=Long(wallet.sequence),
+        version=Long(version),
         points=PointsBalance(
             available=Long(points.available),
             pending=Long(points.pending),
@@ -252,14 +283,23 @@ def wallet_type(wallet: WalletState, programme: Programme, *, now: datetime, loc
     )
 
 
-async def entry_types(entries: Sequence[JournalEntry], programmes: Programmes, locale: str) -> list[Entry]:
-    """The entries with the texts of the versions that they were made by, all of which are found first."""
+async def entry_types(
+    entries: Sequence[JournalEntry], services: Services, locale: str, *, now: datetime
+) -> list[Entry]:
+    """The entries with the texts of the versions that made them and the vouchers that they awarded, found first.
+
+    The vouchers are shown as they are now.
+    """
     versions = list({entry.programme_version for entry in entries})
-    found = dict(zip(versions, await asyncio.gather(*map(programmes.at, versions)), strict=True))
-    return [entry_type(entry, found[entry.programme_version], locale) for entry in entries]
+    found = dict(zip(versions, await asyncio.gather(*map(services.programmes.at, versions)), strict=True))
+    awarded = [voucher.id for entry in entries for voucher in entry.changes.vouchers if is_issued_by(entry, voucher)]
+    issued = await vouchers_by_id(services.store, awarded, now=now)
+    return [entry_type(entry, found[entry.programme_version], locale, issued=issued, now=now) for entry in entries]
 
 
-def entry_type(entry: JournalEntry, programme: Programme, locale: str) -> Entry:
+def entry_type(
+    entry: JournalEntry, programme: Programme, locale: str, *, issued: Mapping[str, Issued], now: datetime
+) -> Entry:
     """The entry in the reader's language; `programme` is the version that it names."""
     texts = entry_texts(programme, locale)
     currency = programme.currency
@@ -288,8 +328,12 @@ def entry_type(entry: JournalEntry, programme: Programme, locale: str) -> Entry:
         explanation=explanations(entry, programme, locale),
         awards=Awards(
             badges=[],
-            vouchers=[],
-            bonuses=[],
+            vouchers=[
+                voucher_type(issued[voucher.id], programme, locale)
+                for voucher in entry.changes.vouchers
+                if voucher.id in issued
+            ],
+            bonuses=[bonus_type(bonus, now) for bonus in entry.changes.bonuses],
             stamps=[],
             streaks=[],
             challenges=[],
@@ -301,8 +345,14 @@ def entry_type(entry: JournalEntry, programme: Programme, locale: str) -> Entry:
             cashback=_of_pocket(after, "cashback"),
         ),
         reverses=None if entry.reverses is None else strawberry.ID(entry.reverses),
+        message=entry.note.text if entry.note is not None and entry.kind in GIFTS else None,
         hash=entry.hash,
     )
+
+
+def is_issued_by(entry: JournalEntry, voucher: IssuedVoucher) -> bool:
+    """Whether the entry awarded the voucher, and did not bring it back."""
+    return entry_of_voucher(voucher.id) == entry.id
 
 
 def explanations(entry: JournalEntry, programme: Programme, locale: str) -> list[Explanation]:
@@ -339,12 +389,21 @@ def _cashback(wallet: WalletState, currency: str, now: datetime) -> CashbackBala
 
 
 def _moved_money(entry: JournalEntry) -> list[EntryMoney]:
+    """What the member gained or lost; of a hold and its end, what left the available money and came back to it.
+
+    So the lines of a payment add up to what it cost: a hold of 10.00 and a capture of 7.00 are −10.00 and +3.00.
+    """
+    moved = entry.became_available if entry.kind in _OF_HOLDS else entry.moved
     assets = dict.fromkeys(posting.asset for posting in entry.postings if posting.asset != POINTS)
-    return [
-        EntryMoney(pocket=Pocket(pocket_of(asset).upper()), amount=money(moved, currency_of(asset)))
-        for asset in assets
-        if (moved := entry.moved(asset))
-    ]
+    return [entry_money(asset, minor) for asset in assets if (minor := moved(asset))]
+
+
+def entry_money(asset: str, minor: int) -> EntryMoney:
+    """An amount of a money asset with its pocket."""
+    return EntryMoney(pocket=Pocket(pocket_of(asset).upper()), amount=money(minor, currency_of(asset)))
+
+
+_OF_HOLDS: Final = frozenset({EntryKind.HOLD, EntryKind.CAPTURE, EntryKind.VOID})
 
 
 def _of_pocket(after: dict[str, int], pocket: str) -> list[Money]:
