@@ -18,6 +18,9 @@ from api.sessions import Session, SignInResult, session_type
 from api.tokens import ScopeUnknown
 from domain.ledger.expiry import local_date
 from domain.members.enrolment import member_for_subject
+from domain.payments.provider import IntentStatus
+from domain.payments.sandbox import SandboxCard, SandboxProvider, SecretUnknown
+from domain.payments.webhook import hand_over
 from domain.store.clock import ClockMovedBack, SandboxClock
 from domain.store.codec import format_instant
 from notifications.worker import advance
@@ -30,6 +33,16 @@ STAFF_SUBJECT: Final = "sandbox"
 class ClockAdvanced:
     now: datetime
     done: int
+
+
+@strawberry.type
+class TopUpConfirmed:
+    """What the provider's SDK tells the app; the money is in the wallet when it says so."""
+
+    succeeded: bool
+
+
+strawberry.enum(SandboxCard, description="The card that the member pays with, in a sandbox without a real provider.")
 
 
 @strawberry.type
@@ -57,6 +70,24 @@ class SandboxMutation:
         except ScopeUnknown as error:
             raise InvalidValue(str(error)) from None
         return token.text
+
+    @described(
+        "What the payment provider's SDK does on a phone: pay for a top-up, by its client secret. "
+        "Its event is signed and received like every other, before this answers."
+    )
+    async def sandbox_confirm_top_up(
+        self, info: Info, client_secret: str, card: SandboxCard = SandboxCard.GOOD
+    ) -> TopUpConfirmed:
+        services = info.context.wallet
+        provider = services.provider
+        if not isinstance(provider, SandboxProvider):
+            raise InvalidValue("This sandbox is connected to a real provider; confirm with its SDK.")
+        try:
+            intent = await provider.confirm(client_secret, card)
+        except SecretUnknown:
+            raise InvalidValue("There is no top-up with this client secret.") from None
+        await hand_over(services.ledger, provider, about=intent.id)
+        return TopUpConfirmed(succeeded=intent.status is IntentStatus.SUCCEEDED)
 
     @described(
         "Move the sandbox's clock forward, doing everything that falls due on the way, in order, before it answers."

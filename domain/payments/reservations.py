@@ -4,7 +4,6 @@ An open top-up may still bring its money, so limits count it as if it had come. 
 says how it ended: one whose time is over can still be paid for as long as its intent was not cancelled.
 """
 
-from datetime import datetime
 from typing import Any
 
 from domain.store.connection import Store
@@ -12,13 +11,13 @@ from domain.store.connection import Store
 OPEN = "OPEN"
 
 
-async def reserved_minor(store: Store, member: str, currency: str, *, now: datetime) -> int:
+async def reserved_minor(store: Store, member: str, currency: str) -> int:
     """What the member's open top-ups through the provider may still bring of that currency, in minor units.
 
     Read it before the wallet: a top-up that is posted in between is then counted twice and never not at all. A
     command may read it in its `load`, after the wallet, since such a posting takes the wallet's next sequence.
     """
-    wanted = {"member": member, "state": OPEN, "currency": currency, "created_at": {"$lte": now}}
+    wanted = {"member": member, "state": OPEN, "currency": currency}
     pipeline: list[dict[str, Any]] = [
         {"$match": wanted},
         {"$group": {"_id": None, "reserved": {"$sum": "$amount_minor"}}},

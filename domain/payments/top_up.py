@@ -266,7 +266,7 @@ async def _limit(ledger: Ledger, fresh: StartedTopUp) -> Problem | None:
         under_way = {"member": fresh.member, "state": OPEN, "entry": {"$exists": True}}
         if await ledger.store.top_ups.find_one(under_way) is not None:
             return LimitReached(message="One is under way already.", limit="auto_top_up", headroom="0")
-    reserved = await reserved_minor(ledger.store, fresh.member, fresh.currency, now=now)
+    reserved = await reserved_minor(ledger.store, fresh.member, fresh.currency)
     wallet = await ledger.journal.wallet(fresh.member)
     stands = standing(wallet, f"prepaid/{fresh.currency}", now)
     return limit_problem(
