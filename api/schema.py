@@ -18,6 +18,7 @@ from api.redemptions import RedemptionMutation
 from api.sandbox import SandboxMutation
 from api.scalars import SCALARS
 from api.till_top_ups import TillTopUpMutation
+from api.top_ups import TopUpMutation
 from api.voucher_use import VoucherMutation, VoucherQuery
 
 
@@ -38,6 +39,7 @@ class Mutation(
     PurchaseMutation,
     PaymentMutation,
     TillTopUpMutation,
+    TopUpMutation,
     AdjustmentMutation,
     ProgrammeMutation,
 ):

@@ -372,9 +372,9 @@ def explanations(entry: JournalEntry, programme: Programme, locale: str) -> list
 def _prepaid(wallet: WalletState, currency: str, now: datetime) -> PrepaidBalance:
     found = standing(wallet, f"prepaid/{currency}", now)
     return PrepaidBalance(
+        member_id=wallet.member,
         available=money(found.available, currency),
         held=money(found.held, currency),
-        auto_top_up=None,
     )
 
 

@@ -19,7 +19,7 @@ from graphql import (
 from api import schema
 
 ROOT: Final = Path(__file__).parents[2]
-SANDBOX_FIELDS: Final = {"sandboxSignIn", "sandboxStaffToken", "advanceClock"}
+SANDBOX_FIELDS: Final = {"sandboxSignIn", "sandboxStaffToken", "sandboxConfirmTopUp", "advanceClock"}
 
 CONTRACT: Final = build_schema((ROOT / "tests" / "contract.graphql").read_text(encoding="utf-8"))
 OURS: Final = build_schema(schema.sdl())
