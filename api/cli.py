@@ -8,7 +8,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Final, NoReturn, TypeVar
 
@@ -23,10 +23,14 @@ from api.serve import MAX_PROCESSES, Plan, PortTaken, ServerFailed, serve, work
 from api.services import open_clock
 from api.tokens import ScopeUnknown, Tokens, open_tokens
 from domain.members.member import member_by_id
+from domain.ledger.expiry import start_of_day
 from domain.partners.partner import PartnerInvalid, create_partner
 from domain.partners.signing_key import KeysLocked
+from domain.payments.opening import open_provider
+from domain.payments.provider import ProviderUnavailable
+from domain.payments.reconciliation import Reconciliation, reconcile
 from domain.programme.definition import DefinitionInvalid, ProgrammeProblem, check_source
-from domain.programme.published import NoProgramme, ProgrammeInvalid, Published, VersionConflict, publish
+from domain.programme.published import NoProgramme, ProgrammeInvalid, Programmes, Published, VersionConflict, publish
 from domain.settings import LOCAL_URL, Settings, SettingsError, read_settings
 from domain.store.clock import Clock
 from domain.store.connection import Store, StoreUnavailable, opened_store
@@ -43,6 +47,7 @@ _EXPECTED: Final = (
     KeysLocked,
     NoProgramme,
     PortTaken,
+    ProviderUnavailable,
     ReceiptsInvalid,
     ReplayFailed,
     ServerFailed,
@@ -191,6 +196,42 @@ def audit_command(sandbox: Sandbox = False, data: Data = None) -> None:
         raise typer.Exit(ANSWER_IS_NO)
 
 
+@app.command("reconcile")
+def reconcile_command(
+    since: Annotated[str, typer.Option("--from", metavar="DAY", help="The first day, in the programme's zone.")],
+    until: Annotated[str, typer.Option("--to", metavar="DAY", help="The day after the last one.")],
+    sandbox: Sandbox = False,
+    data: Data = None,
+) -> None:
+    """Compare the payment provider's payments and refunds with the journal. The exit code is 1 on a difference."""
+    problems: list[str] = []
+    days = _day("--from", since, problems), _day("--to", until, problems)
+    if not problems and days[0] >= days[1]:
+        problems.append(f"--to is {until}; it should be after --from")
+    settings = _settings(problems, sandbox=sandbox, data=data)
+
+    async def compare(store: Store, clock: Clock) -> Reconciliation | None:
+        provider = open_provider(settings, store, clock)
+        if provider is None:
+            return None
+        zone = (await Programmes.open(store)).current.zone
+        try:
+            return await reconcile(
+                store, provider, since=start_of_day(days[0], zone), until=start_of_day(days[1], zone)
+            )
+        finally:
+            await provider.close()
+
+    found = _on_store(settings, compare)
+    if found is None:
+        raise WrongUse("WALLET_STRIPE_KEY is missing; there is no payment provider to compare with")
+    for difference in found.differences:
+        typer.echo(f"{difference.about}: {difference.what}")
+    typer.echo(f"{found.intents} payments and {found.refunds} refunds agree; {len(found.differences)} differences.")
+    if not found.ok:
+        raise typer.Exit(ANSWER_IS_NO)
+
+
 @app.command("demo")
 def demo(
     port: Port = 8000,
@@ -286,6 +327,14 @@ def _instant(text: str, problems: list[str]) -> datetime | None:
         problems.append(f"--start is {text!r}; it should be a date, or an instant such as 2017-01-01T05:00:00Z")
         return None
     return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
+
+
+def _day(flag: str, text: str, problems: list[str]) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        problems.append(f"{flag} is {text!r}; it should be a day such as 2026-11-22")
+        return date.min
 
 
 def _list(text: str) -> list[str]:
