@@ -1,6 +1,7 @@
 """The whole API over a real database, and its three kinds of client: a till, a phone, and staff."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -17,6 +18,7 @@ from api.schema import build_schema
 from api.tokens import open_tokens
 from domain.ledger.commit import Ledger
 from domain.partners.partner import create_partner
+from domain.payments.opening import open_provider
 from domain.programme.published import Programmes, ensure_first
 from domain.settings import Settings
 from domain.store.clock import SandboxClock
@@ -228,6 +230,13 @@ def codes(answered: Mapping[str, Any]) -> list[str]:
 @pytest.fixture
 async def shop(store: Store, settings: Settings) -> AsyncIterator[Shop]:
     """A sandbox whose clock stands at START, with two tills."""
+    async with opened_shop(store, settings) as shop:
+        yield shop
+
+
+@asynccontextmanager
+async def opened_shop(store: Store, settings: Settings) -> AsyncIterator[Shop]:
+    """A shop with the payment provider of the settings: the sandbox's own, unless they name another."""
     clock = SandboxClock(store)
     await clock.start_at(START)
     await ensure_first(store, PROGRAMME.read_text(encoding="utf-8"), now=clock.now())
@@ -240,6 +249,7 @@ async def shop(store: Store, settings: Settings) -> AsyncIterator[Shop]:
         tokens=await open_tokens(store, settings, clock.now()),
         programmes=programmes,
         ledger=ledger,
+        provider=open_provider(settings, store, clock),
     )
     tills = [
         await create_partner(store, settings.secret, name=name, scopes=TILL_SCOPES, now=clock.now())
@@ -257,3 +267,5 @@ async def shop(store: Store, settings: Settings) -> AsyncIterator[Shop]:
             other_till_id=tills[1][0].client_id,
         )
     await ledger.close()
+    if services.provider is not None:
+        await services.provider.close()
