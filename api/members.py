@@ -19,8 +19,10 @@ from api.errors import InvalidValue
 from api.faults import Faults, given, plain
 from api.member_code import MemberCode, member_code
 from api.node import Node
+from api.plans import PlanStatus, plan_status
 from api.problems import IdempotencyMismatch, InvalidInput, problem_type
-from api.profiles import Profile, ProfileInput, profile_type, read_profile
+from api.profiles import Profile, ProfileInput, profile_type, read_profile, referral_code
+from api.referrals import ReferralStatus, referral_status
 from api.rewards import RewardConnection, reward_connection
 from api.scalars import IdempotencyKey
 from api.tiers import TierStatus, tier_status
@@ -56,6 +58,7 @@ class Member(Node):
     profile: Profile = strawberry.field(description="scope: members:read")
     wallet: Wallet = strawberry.field(description="scope: wallet:read")
     tier: TierStatus
+    plan: PlanStatus | None
     is_own: strawberry.Private[bool] = False
 
     @described(
@@ -64,6 +67,10 @@ class Member(Node):
     )
     async def code(self, info: Info) -> MemberCode:
         return await member_code(info.context, self.id)
+
+    @strawberry.field
+    async def referral(self, info: Info) -> ReferralStatus:
+        return await referral_status(info.context, self.state)
 
     @described("Rewards that this member may see; `affordable` keeps those within the available points.")
     async def rewards(
@@ -150,6 +157,7 @@ class MemberMutation:
             client_id=require_partner(info).client_id,
             reference=enrolment.reference,
             profile=profile,
+            referral_code=referral_code(enrolment.profile),
             key=enrolment.idempotency_key,
             fingerprint=fingerprint_of("enrolMember", plain(enrolment)),
             now=context.now,
@@ -175,6 +183,7 @@ def member_type(member: MemberRecord, wallet: WalletState, context: Context) -> 
         locale=locale,
         wallet=wallet_type(wallet, programme, now=context.now, locale=locale),
         tier=tier_status(wallet, programme, now=context.now, locale=locale),
+        plan=plan_status(wallet, programme, now=context.now, locale=locale),
     )
 
 

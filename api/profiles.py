@@ -74,11 +74,15 @@ def read_profile(told: ProfileInput | None, faults: Faults, *, today: date) -> M
         faults.add("profile.locale", "It is no language tag (BCP 47) that is known, such as sl or en-GB.")
     if time_zone is not None and time_zone not in _zones():
         faults.add("profile.timeZone", "It is no IANA time zone, such as Europe/Ljubljana.")
-    if given(told.referral_code) is not None:
-        faults.add("profile.referralCode", "There is no such referral code. Leave it out to join without one.")
     return MemberProfile(
         display_name=name, email=email, phone=phone, birthday=birthday, locale=locale, time_zone=time_zone
     )
+
+
+def referral_code(told: ProfileInput | None) -> str | None:
+    """The referral code of an input, as it was typed."""
+    code: str | None = given(given(told).referral_code) if given(told) is not None else None
+    return code
 
 
 def is_locale(tag: str) -> bool:

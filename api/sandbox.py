@@ -13,7 +13,7 @@ from api.described import described
 from api.errors import BAD_USER_INPUT, ExposedError, InvalidValue
 from api.faults import Faults, given
 from api.posted import told
-from api.profiles import ProfileInput, read_profile
+from api.profiles import ProfileInput, read_profile, referral_code
 from api.sessions import Session, SignInResult, session_type
 from api.tokens import ScopeUnknown
 from domain.ledger.expiry import local_date
@@ -21,6 +21,7 @@ from domain.members.enrolment import member_for_subject
 from domain.payments.provider import IntentStatus
 from domain.payments.sandbox import SandboxCard, SandboxProvider, SecretUnknown
 from domain.payments.webhook import hand_over
+from domain.problems import Problem
 from domain.store.clock import ClockMovedBack, SandboxClock
 from domain.store.codec import format_instant
 from notifications.worker import advance
@@ -58,9 +59,17 @@ class SandboxMutation:
         told_profile = read_profile(given(profile), faults, today=today)
         if (wrong := faults.problem) is not None:
             return told(wrong, Session)
-        member, is_new = await member_for_subject(
-            services.ledger, issuer=ISSUER, subject=subject, profile=told_profile, now=context.now
+        signed_in = await member_for_subject(
+            services.ledger,
+            issuer=ISSUER,
+            subject=subject,
+            profile=told_profile,
+            now=context.now,
+            referral_code=referral_code(profile),
         )
+        if isinstance(signed_in, Problem):
+            return told(signed_in, Session)
+        member, is_new = signed_in
         return await session_type(member.id, context, is_new=is_new)
 
     @described("A token with any staff scopes.")

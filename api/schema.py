@@ -12,6 +12,7 @@ from api.lookup import NodeQuery
 from api.members import MemberMutation, MemberQuery
 from api.partners import PartnerQuery
 from api.payments import PaymentMutation
+from api.plan_changes import PlanMutation
 from api.programme import ProgrammeMutation, ProgrammeQuery
 from api.purchases import PurchaseMutation, PurchaseQuery
 from api.redemptions import RedemptionMutation
@@ -40,6 +41,7 @@ class Mutation(
     PaymentMutation,
     TillTopUpMutation,
     TopUpMutation,
+    PlanMutation,
     AdjustmentMutation,
     ProgrammeMutation,
 ):

@@ -36,6 +36,8 @@ class EntryTexts:
         """The row's text; that of an adjustment is what staff wrote, while it still stands."""
         if row.step == "adjustment" and entry.note is not None:
             return entry.note.text
+        if row.step == "referral":
+            return self._titles[entry.kind.value]
         if row.step in self._titles:
             return self._titles[row.step]
         key = (row.rule, row.step, bool(row.points))

@@ -19,6 +19,7 @@ import structlog
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from domain.commands.referral import reward_referrals
 from domain.ledger.accounts import SlotLost, following
 from domain.ledger.commit import Ledger, Unavailable
 from domain.ledger.due import SYSTEM
@@ -82,7 +83,7 @@ async def advance(
         if stalled > MAX_STALLED:
             raise Stalled(due_at, members)
         await _move(clock, due_at)
-        await ledger.settle(members)
+        await _do_due(ledger, members)
         before = due
     with suppress(ClockMovedBack):
         await clock.move_to(to)
@@ -246,7 +247,7 @@ class Worker:
     async def _settle(self, members: list[str]) -> None:
         """Settles them together, or one by one when one of them cannot be, which is then set aside."""
         try:
-            await self._ledger.settle(members)
+            await _do_due(self._ledger, members)
         except Unavailable:
             raise
         except Exception:  # noqa: BLE001 -- which of them it was is found out next
@@ -255,7 +256,7 @@ class Worker:
 
     async def _settle_alone(self, member: str) -> None:
         try:
-            await self._ledger.settle([member])
+            await _do_due(self._ledger, [member])
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 -- the ledger has logged it; here it is about the others
@@ -272,6 +273,12 @@ async def _move(clock: SandboxClock, to: datetime) -> None:
     if to > clock.now():
         with suppress(ClockMovedBack):
             await clock.move_to(to)
+
+
+async def _do_due(ledger: Ledger, members: Collection[str]) -> None:
+    """Posts what is due on the wallets, and rewards the referrals of which their members are the friends."""
+    await ledger.settle(members)
+    await reward_referrals(ledger, members)
 
 
 async def _behind(store: Store, heads: Mapping[str, int]) -> dict[str, int]:

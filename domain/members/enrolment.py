@@ -2,7 +2,8 @@
 
 The member's document is written first and its JOIN entry after it; whoever dies in between is made good by
 the next one who looks, since joining has one key per member. An enrolment posts nothing of its own, so its
-claim on the caller's key carries the decision (SEMANTICS §1).
+claim on the caller's key carries the decision (SEMANTICS §1). A referral code counts when it makes the member: he
+keeps the one referrer for good, and the same code sent again is no second one (§9.3).
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ from domain.members.member import (
     profile_document,
     reference_key,
 )
-from domain.problems import IdempotencyMismatch
+from domain.members.referral import member_by_referral_code
+from domain.problems import IdempotencyMismatch, InvalidInput, invalid
 from domain.store.connection import Store
 from domain.store.slots import slot_of
 
@@ -48,7 +50,8 @@ async def enrol(
     key: str,
     fingerprint: Fingerprint,
     now: datetime,
-) -> Enrolled | IdempotencyMismatch:
+    referral_code: str | None = None,
+) -> Enrolled | IdempotencyMismatch | InvalidInput:
     """The member of that reference, made if there is none, linked to the partner, with his JOIN entry posted.
 
     An existing member's profile is his own and stays as it is.
@@ -65,8 +68,11 @@ async def enrol(
             "enrolled_by": stored_key,
         },
         profile=profile,
+        referral_code=referral_code,
         now=now,
     )
+    if isinstance(member, InvalidInput):
+        return member
     claim = {
         "_id": claim_of_key(stored_key),
         "member": member.id,
@@ -85,8 +91,8 @@ async def enrol(
 
 
 async def member_for_subject(
-    ledger: Ledger, *, issuer: str, subject: str, profile: Profile, now: datetime
-) -> tuple[Member, bool]:
+    ledger: Ledger, *, issuer: str, subject: str, profile: Profile, now: datetime, referral_code: str | None = None
+) -> tuple[Member, bool] | InvalidInput:
     """The member who signs in with that identity, made on first sight; and whether he is new."""
     identity, fresh = f"{issuer}|{subject}", new_member_id()
     member = await _member(
@@ -94,9 +100,12 @@ async def member_for_subject(
         {"subjects": identity},
         {"subjects": [identity]},
         profile=profile,
+        referral_code=referral_code,
         now=now,
         identifier=fresh,
     )
+    if isinstance(member, InvalidInput):
+        return member
     return await joined(ledger, member), member.id == fresh
 
 
@@ -126,11 +135,18 @@ async def _member(
     known_as: Mapping[str, Any],
     *,
     profile: Profile,
+    referral_code: str | None,
     now: datetime,
     identifier: str | None = None,
-) -> Member:
-    """The member known by that, made with it on first sight; of two callers at once both get the one."""
+) -> Member | InvalidInput:
+    """The member known by that, made with it on first sight; of two callers at once both get the one.
+
+    A referral code is wrong that is nobody's, or does not stand for the referrer that he has.
+    """
     identifier = identifier or new_member_id()
+    referrer = None if referral_code is None else await _referrer(store, known_by, referral_code, profile)
+    if isinstance(referrer, InvalidInput):
+        return referrer
     fresh = {
         "_id": identifier,
         "slot": slot_of(identifier),
@@ -138,6 +154,8 @@ async def _member(
         "profile": profile_document(profile),
         **known_as,
     }
+    if referrer is not None:
+        fresh["referrer"] = referrer.id
     inserted = {name: value for name, value in fresh.items() if name not in known_by}
     for _ in range(2):
         try:
@@ -148,7 +166,33 @@ async def _member(
                 return_document=ReturnDocument.AFTER,
             )
             assert document is not None, known_by
-            return member_from(document)
+            member = member_from(document)
+            return member if referrer is None or member.referrer == referrer.id else _too_late(member, referrer)
         except DuplicateKeyError:
             continue
     raise AssertionError(known_by)
+
+
+async def _referrer(store: Store, known_by: Mapping[str, Any], code: str, profile: Profile) -> Member | InvalidInput:
+    """Who invites the one who joins with that code; or why he cannot have, or have had, that referrer."""
+    referrer = await member_by_referral_code(store, code)
+    known = await store.members.find_one(dict(known_by))
+    if known is not None:
+        member = member_from(known)
+        return referrer if referrer is not None and member.referrer == referrer.id else _too_late(member, referrer)
+    if referrer is None:
+        return invalid(_CODE, "There is no such referral code. Leave it out to join without one.")
+    theirs = referrer.profile
+    same_email = profile.email is not None and profile.email.casefold() == (theirs.email or "").casefold()
+    if same_email or (profile.phone is not None and profile.phone == theirs.phone):
+        return invalid(_CODE, "It is the code of the very person who joins. It is for friends; leave it out.")
+    return referrer
+
+
+def _too_late(member: Member, referrer: Member | None) -> InvalidInput:
+    if referrer is not None and referrer.id == member.id:
+        return invalid(_CODE, "It is the member's own code. It is for friends; leave it out.")
+    return invalid(_CODE, "The member has joined already; a referral code counts only on joining. Leave it out.")
+
+
+_CODE = "profile.referralCode"

@@ -146,6 +146,10 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     MEMBERS: (
         # A partner's own reference, "<client_id>:<reference>", names one member.
         Index(name="references", keys=("references",), unique=True, where={"references": {"$exists": True}}),
+        # A friend brings a referral code.
+        Index(name="referral_code", keys=("referral_code",), unique=True, where={"referral_code": {"$exists": True}}),
+        # How many a member has invited.
+        Index(name="referrer", keys=("referrer",), where={"referrer": {"$exists": True}}),
     ),
     CODES: _KEPT_UNTIL,
     PRESENCES: _KEPT_UNTIL,

@@ -9,7 +9,7 @@ from domain.ledger.entry import EntryKind
 from domain.ledger.wallet import Wallet
 from domain.members.enrolment import Enrolled, enrol, joined, member_for_subject
 from domain.members.member import Member, Profile, is_visible, member_by_id, member_by_reference, member_facts
-from domain.problems import IdempotencyMismatch
+from domain.problems import IdempotencyMismatch, InvalidInput
 from domain.programme.definition import read_definition
 from domain.programme.programme import compile_programme
 from tests.ledger.conftest import OpenShop
@@ -120,9 +120,11 @@ async def test_a_member_whose_joining_was_cut_short_has_it_posted_by_the_next_to
 
 async def test_whoever_signs_in_is_made_a_member_once(shop: Shop) -> None:
     async def sign_in(ledger: Ledger) -> tuple[Member, bool]:
-        return await member_for_subject(
+        signed_in = await member_for_subject(
             ledger, issuer="https://issuer.example", subject="ana", profile=Profile(), now=shop.clock.now()
         )
+        assert not isinstance(signed_in, InvalidInput)
+        return signed_in
 
     both = await asyncio.gather(sign_in(shop.ledger), sign_in(shop.another_ledger()))
     again = await sign_in(shop.ledger)
