@@ -22,8 +22,8 @@ from api.screen import show_audit, show_replay
 from api.serve import MAX_PROCESSES, Plan, PortTaken, ServerFailed, serve, work
 from api.services import open_clock
 from api.tokens import ScopeUnknown, Tokens, open_tokens
-from domain.members.member import member_by_id
 from domain.ledger.expiry import start_of_day
+from domain.members.member import member_by_id
 from domain.partners.partner import PartnerInvalid, create_partner
 from domain.partners.signing_key import KeysLocked
 from domain.payments.opening import open_provider
