@@ -39,6 +39,8 @@ LOG_BYTES: Final = 16 * 2**20
 RESTARTS: Final = 5
 
 _POLL_SECONDS: Final = 0.02
+TRANSACTION_SECONDS: Final = 15
+"""How long a transaction whose process died may keep others waiting; longer than any that lives (domain.ledger.joint)."""
 _WATCH_SECONDS: Final = 0.2
 _ALREADY_INITIALIZED: Final = 23
 _PR_SET_PDEATHSIG: Final = 1
@@ -295,6 +297,7 @@ def _spawn_mongod(folder: _Folder, port: int) -> subprocess.Popen[bytes]:
             *("--logpath", str(folder.mongod_log), "--quiet", "--slowms", "5000"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
+            *("--setParameter", f"transactionLifetimeLimitSeconds={TRANSACTION_SECONDS}"),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -1,0 +1,113 @@
+"""A process that gives points and is killed at every place there is: before and after each command to the server.
+
+    python -m tests.faults.giving '{"url": …, "database": …, "pairs": [[sender, receiver], …]}'
+
+The first pair's gift goes through and is counted. Then a child is forked for each of its commands, twice, with a
+pair of its own, and kills itself there. Says on its output, one JSON document a line, at which command each died,
+and which session it left open.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from base64 import b64encode
+from typing import Any, Final
+
+from pymongo import monitoring
+
+from domain.ledger.commit import Ledger
+from domain.ledger.entry import Entry
+from domain.members.member import Member, member_by_id
+from domain.programme.published import Programmes
+from domain.settings import read_settings
+from domain.store.clock import SandboxClock
+from domain.store.connection import open_store
+from tests.ledger.shop import Shop
+from tests.ledger.spending import give
+
+POINTS: Final = 30
+KEY: Final = "the-gift"
+
+
+class Death(monitoring.CommandListener):
+    """Counts commands once it is armed, and kills its process at the n-th."""
+
+    def __init__(self, number: int | None, when: str) -> None:
+        self.number = number
+        self.when = when
+        self.names: list[str] = []
+        self.fatal: int | None = None
+        self.armed = False
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if not self.armed:
+            return
+        self.names.append(event.command_name)
+        if len(self.names) - 1 == self.number:
+            session = event.command.get("lsid", {}).get("id")
+            say(died=event.command_name, when=self.when, session=None if session is None else encoded(session))
+            if self.when == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.fatal = event.request_id
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        if event.request_id == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        if event.request_id == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def encoded(identifier: Any) -> str:
+    return b64encode(bytes(identifier)).decode()
+
+
+def say(**told: Any) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
+async def gift(told: dict[str, Any], pair: list[str], death: Death) -> None:
+    monitoring.register(death)
+    settings = read_settings({}, mode="sandbox", mongodb_url=told["url"], database=told["database"])
+    store = await open_store(settings)
+    clock = SandboxClock(store)
+    await clock.refresh()
+    programmes = await Programmes.open(store)
+    shop = Shop(store=store, clock=clock, programmes=programmes, ledger=Ledger(store, clock, programmes))
+    sender, receiver = await member_by_id(store, pair[0]), await member_by_id(store, pair[1])
+    assert isinstance(sender, Member)
+    assert isinstance(receiver, Member)
+    death.armed = True
+    outcome = await give(shop, sender, receiver, POINTS, key=KEY)
+    death.armed = False
+    assert isinstance(outcome.decided, Entry)
+    await shop.ledger.close()
+    await store.close()
+
+
+def forked(told: dict[str, Any], pair: list[str], death: Death) -> int:
+    """How the child that gave ended."""
+    child = os.fork()
+    if child == 0:
+        asyncio.run(gift(told, pair, death))
+        say(commands=death.names)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def main(told: dict[str, Any]) -> None:
+    pairs = iter(told["pairs"])
+    assert forked(told, next(pairs), Death(None, "")) == 0
+    number, ended = 0, signal.SIGKILL.value
+    while ended == signal.SIGKILL:
+        for when in ("before", "after"):
+            ended = forked(told, next(pairs), Death(number, when))
+        number += 1
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
