@@ -122,7 +122,7 @@ TABLE: Final[Mapping[str, Requirement]] = {
     "Query.cascadeRuns": scopes("staff:members"),
     "Query.node": SIGNED_IN,
     "Member.profile": own_or("members:read", "staff:members"),
-    "Member.wallet": own_or("wallet:read", "staff:members", "staff:adjust"),
+    "Member.wallet": own_or("wallet:read", "staff:members", "staff:adjust", "staff:refunds"),
     # A voucher's code is value to whoever holds it, so a partner needs a scope that has to do with it.
     "Member.vouchers": own_or("wallet:read", "vouchers:use", "staff:members"),
     "Member.segments": own_or("staff:members"),

@@ -9,7 +9,6 @@ is away is there too. Events that could not be handed over are sent again by the
 import hmac
 import time
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
@@ -35,7 +34,6 @@ from domain.store.clock import Clock
 from domain.store.codec import epoch_ms, from_epoch_ms, to_bson
 from domain.store.connection import Document, Store
 
-RESEND_AFTER: Final = timedelta(seconds=5)
 MOST_SENT: Final = 100
 
 
@@ -130,12 +128,11 @@ class SandboxProvider:
     async def unsent(self, *, only: str | None = None) -> list[tuple[str, bytes, str]]:
         """Events to hand over: the id of what they are about, the body and its signature.
 
-        `only` those about one intent or refund; without it, all that were not taken for a few seconds. Take them
-        off the list with `sent`.
+        `only` those about one intent or refund. Take them off the list with `sent`.
         """
-        wanted: dict[str, Any] = {"unsent_at": {"$lte": self._clock.now() - RESEND_AFTER}}
+        wanted: dict[str, Any] = {"unsent_at": {"$exists": True}}
         if only is not None:
-            wanted = {"_id": only, "unsent_at": {"$exists": True}}
+            wanted["_id"] = only
         found = await self._held.find(wanted).sort("unsent_at", 1).limit(MOST_SENT).to_list()
         return [(each["_id"], *self.signed(_event_body(each))) for each in found]
 

@@ -195,7 +195,7 @@ async def _record(ledger: Ledger, event: ProviderEvent, taken: Taken) -> None:
         "currency": None if about is None else about.currency,
     }
     if taken.outcome is Outcome.SET_ASIDE:
-        log.warning("webhook.set_aside", event=event.id, type=event.type, reason=taken.reason)
+        log.warning("webhook.set_aside", about=event.id, type=event.type, reason=taken.reason)
     try:
         await ledger.store.provider_events.insert_one(
             to_bson({name: value for name, value in document.items() if value is not None})
