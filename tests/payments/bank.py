@@ -52,6 +52,7 @@ class Bank:
 
     async def __aenter__(self) -> Self:
         await self.http.post("/_config/up")
+        await self.http.delete("/_config/data")
         return self
 
     async def __aexit__(self, *_: object) -> None:
