@@ -37,10 +37,10 @@ CACHE_GIB: Final = "0.5"
 OPLOG_MIB: Final = "512"
 LOG_BYTES: Final = 16 * 2**20
 RESTARTS: Final = 5
+TRANSACTION_SECONDS: Final = 15
+"""How long a transaction whose process died may keep others waiting; longer than any that lives."""
 
 _POLL_SECONDS: Final = 0.02
-TRANSACTION_SECONDS: Final = 15
-"""How long a transaction whose process died may keep others waiting; longer than any that lives (domain.ledger.joint)."""
 _WATCH_SECONDS: Final = 0.2
 _ALREADY_INITIALIZED: Final = 23
 _PR_SET_PDEATHSIG: Final = 1
