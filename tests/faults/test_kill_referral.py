@@ -1,0 +1,64 @@
+"""A worker killed with SIGKILL while it rewards a referral: the next one finishes, and each is rewarded once."""
+
+import asyncio
+import signal
+import time
+from typing import Final
+
+import pytest
+
+from domain.ledger.audit import audit
+from domain.settings import Settings
+from notifications.worker import advance
+from tests.commands.test_referral import FINAL, PLAIN, friend_of, points
+from tests.faults.test_kill_worker import started, stopped
+from tests.ledger.conftest import OpenShop
+
+PATIENCE_SECONDS: Final = 40
+"""The server gives up a dead process's transaction after 15 seconds, and the next try waits for that."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("friends_before", "killed", "left", "awards"),
+    [
+        (0, {"command": "insert", "collection": "journal", "when": "after"}, [0, 0], [200, 100]),
+        (0, {"command": "update", "collection": "wallets", "when": "after"}, [0, 0], [200, 100]),
+        (2, {"command": "insert", "collection": "journal", "when": "after"}, [400, 0], [400, 100]),
+    ],
+    ids=["referrer's entry in the transaction", "referrer's wallet in the transaction", "referrer at his limit"],
+)
+async def test_a_worker_killed_between_the_two_awards_is_followed_by_one_that_finishes(
+    shop_with: OpenShop,
+    settings: Settings,
+    *,
+    friends_before: int,
+    killed: dict[str, str],
+    left: list[int],
+    awards: list[int],
+) -> None:
+    shop = await shop_with(PLAIN)
+    referrer = await shop.member()
+    for _ in range(friends_before):
+        await shop.buy(await friend_of(shop, referrer), 20_00)
+    friend = await friend_of(shop, referrer)
+    await advance(shop.store, shop.clock, shop.ledger, FINAL)
+    await shop.buy(friend, 20_00, occurred_at=FINAL)
+    await shop.move_by(days=14)
+
+    first = await started(settings, killed)
+    died = await asyncio.wait_for(first.wait(), 20)
+    between = await points(shop, referrer, friend)
+    second = await started(settings)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while await points(shop, friend) == [0]:
+        assert time.monotonic() < deadline, "it never came"
+        await asyncio.sleep(0.2)
+
+    assert died == -signal.SIGKILL
+    assert between == left
+    assert await stopped([second]) == [0]
+    assert await points(shop, referrer, friend) == awards
+    await shop.ledger.settle([referrer.id, friend.id])
+    report = await audit(shop.store)
+    assert report.ok, report.differences
