@@ -16,7 +16,7 @@ from typing import Any, Final
 import pymongo
 from bson.int64 import Int64
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -284,7 +284,11 @@ class _Outrun(Exception):  # noqa: N818 -- a step of the writing, never seen out
 
 
 async def _keep(store: Store, top_up: StartedTopUp, *, version: int) -> bool:
-    """Write it if the payer's version is still that one; False when it is to be decided anew."""
+    """Write it if the payer's version is still that one; False when it is to be decided anew. Raises Unavailable.
+
+    A process that is killed in the middle of the transaction leaves it to the server, which ends it within a minute;
+    until then nobody else reserves for this member.
+    """
 
     async def write(session: AsyncClientSession) -> None:
         moved = await store.payers.update_one(
@@ -302,6 +306,8 @@ async def _keep(store: Store, top_up: StartedTopUp, *, version: int) -> bool:
                 )
     except (_Outrun, DuplicateKeyError):
         return False
+    except PyMongoError as error:
+        raise Unavailable("The database did not answer. Send it again, with the same key.") from error
     return True
 
 

@@ -44,15 +44,17 @@ def running_stand_in() -> Iterator[str]:
 
 
 class Bank:
-    """Acts for the member's phone and for Stripe; use it as a context."""
+    """Acts for the member's phone and for Stripe; use it as a context. It begins empty, unless it `keeps` what is."""
 
-    def __init__(self, *, shop: Shop, url: str) -> None:
+    def __init__(self, *, shop: Shop, url: str, keeps: bool = False) -> None:
         self.shop = shop
+        self.keeps = keeps
         self.http = httpx.AsyncClient(base_url=url, headers={"Authorization": "Bearer sk_test_wallet"}, timeout=20)
 
     async def __aenter__(self) -> Self:
-        await self.http.post("/_config/up")
-        await self.http.delete("/_config/data")
+        if not self.keeps:
+            await self.http.post("/_config/up")
+            await self.http.delete("/_config/data")
         return self
 
     async def __aexit__(self, *_: object) -> None:
