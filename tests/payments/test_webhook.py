@@ -170,7 +170,7 @@ async def test_a_webhook_older_than_five_minutes_does_nothing(
 
 @pytest.mark.parametrize("signature", ["", "t=1", "t=,v1=", "v1=00", "nonsense", "t=99999999999999999999,v1=é"])
 async def test_what_is_no_signature_is_refused(bank: Bank, stripe_shop: Shop, signature: str) -> None:
-    headers = {"Stripe-Signature": signature.encode()}
+    headers = [(b"Stripe-Signature", signature.encode())]
 
     answered = await stripe_shop.http.post("/webhooks/stripe", content=b'{"id": "evt"}', headers=headers)
 
