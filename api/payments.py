@@ -5,7 +5,7 @@ only its own. Taking value needs the member there, or his grant (SEMANTICS §9.2
 domain.commands.payment.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, TypeVar
@@ -33,6 +33,7 @@ from api.wallet import EntryMoney, Pocket, entry_money
 from domain.commands.payment import (
     Capture,
     Payment,
+    PaymentHistory,
     Refund,
     captured_minor,
     check_amount,
@@ -42,6 +43,7 @@ from domain.commands.payment import (
     decide_refund,
     decide_void,
     drawn_parts,
+    load_hold,
     load_payment,
     payment_currency,
     released_minor,
@@ -50,6 +52,8 @@ from domain.ledger.command import Command, Fingerprint, fingerprint_of
 from domain.ledger.commit import Outcome
 from domain.ledger.draft import Situation
 from domain.ledger.entry import Entry, EntryKind
+from domain.ledger.journal import Journal
+from domain.ledger.wallet import Wallet
 from domain.members.enrolment import joined
 from domain.members.presence import may_take_value, presence_needed
 from domain.problems import NotFound as Missing
@@ -216,6 +220,7 @@ class PaymentMutation:
                 decide=lambda minor, situation: decide_refund(
                     Refund(merchant=partner.client_id, payment=wanted.payment, amount_minor=minor), situation
                 ),
+                load=load_payment,
             ),
         )
         return await _answered(done, info.context, PaymentRefunded, extra=_refunded)
@@ -232,6 +237,7 @@ class _Step:
     what: str
     amount: str | None = None
     decide: Callable[[int | None, Situation], Entry | Problem]
+    load: Callable[[str, Journal, Wallet], Awaitable[PaymentHistory]] = load_hold
 
 
 async def _authorize(context: Context, partner: PartnerCaller, wanted: AuthorizePaymentInput) -> AuthorizePaymentResult:
@@ -299,7 +305,7 @@ async def _on_payment(context: Context, partner: PartnerCaller, step: _Step) -> 
             fingerprint=step.fingerprint,
             decide=partial(step.decide, amount_minor),
             check=lambda _programme, _now: check_amount(amount_minor),
-            load=partial(load_payment, begun.id),
+            load=partial(step.load, begun.id),
         )
     )
 

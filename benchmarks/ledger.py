@@ -153,7 +153,7 @@ class Peer:
 @asynccontextmanager
 async def ours(url: str, members: Sequence[Member]) -> AsyncIterator[Local]:
     """Our commit, on wallets with value in them."""
-    async with _opened(url, OURS, members) as (_, ledger, _):
+    async with opened_ledger(url, OURS, members) as (_, ledger, _):
 
         async def commit(command: Command) -> bool:
             return not isinstance((await ledger.commit(command)).decided, Entry)
@@ -164,7 +164,7 @@ async def ours(url: str, members: Sequence[Member]) -> AsyncIterator[Local]:
 @asynccontextmanager
 async def transaction(url: str, members: Sequence[Member]) -> AsyncIterator[Local]:
     """The same as one transaction per command."""
-    async with _opened(url, TRANSACTION, members) as (store, _, programmes):
+    async with opened_ledger(url, TRANSACTION, members) as (store, _, programmes):
         each = OneByOne(store, programmes)
         yield Local(TRANSACTION, each.commit, Till(tuple(members), Random(1)))
 
@@ -287,7 +287,9 @@ def server(url: str | None) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def _opened(url: str, name: str, members: Sequence[Member]) -> AsyncIterator[tuple[Store, Ledger, Programmes]]:
+async def opened_ledger(
+    url: str, name: str, members: Sequence[Member]
+) -> AsyncIterator[tuple[Store, Ledger, Programmes]]:
     """A database of its own, empty but for the programme and the members' settled wallets."""
     async with opened_store(_settings(url, f"benchmark_{name}")) as store:
         clock = Shifted(OPENED_BEFORE)

@@ -26,7 +26,7 @@ REFUSED_SHARE: Final = 0.01
 
 _MERCHANT: Final = "till"
 _ACTOR: Final = f"partner:{_MERCHANT}"
-_CURRENCY: Final = "USD"
+CURRENCY: Final = "USD"
 _PLACES: Final = ("store-330", "store-424", "store-429", "store-318")
 _CATEGORIES: Final = ("PASTRY", "PRODUCE", "GROCERY", "MEAT", "DRUG GM", "DELI")
 _SEED_MINOR: Final = 1_000_000
@@ -55,7 +55,7 @@ class Till:
             merchant=_MERCHANT,
             number=f"R-{self.number:09}",
             total_minor=total_minor,
-            currency=_CURRENCY,
+            currency=CURRENCY,
             place=self.random.choice(_PLACES),
             lines=lines,
             paid_cashback_minor=paid_minor,
@@ -88,7 +88,7 @@ def new_members(count: int, now: datetime) -> tuple[Member, ...]:
 
 def opening(member: Member) -> tuple[Command, Command]:
     """The commands that make the wallet and put cashback into it, which the programme keeps pending for a while."""
-    adjustment = Adjustment(asset=f"cashback/{_CURRENCY}", amount=_SEED_MINOR, reason=Note(text="Opening", salt="x"))
+    adjustment = Adjustment(asset=f"cashback/{CURRENCY}", amount=_SEED_MINOR, reason=Note(text="Opening", salt="x"))
     funding = Command(
         member=member.id,
         actor="system",
@@ -105,15 +105,15 @@ def _given(receipt: Receipt) -> dict[str, object]:
     return {
         "member": {"id": receipt.member.id},
         "receipt": receipt.number,
-        "total": {"amount": to_decimal(receipt.total_minor, _CURRENCY), "currency": _CURRENCY},
+        "total": {"amount": to_decimal(receipt.total_minor, CURRENCY), "currency": CURRENCY},
         "place": receipt.place,
-        "paidWithCashback": {"amount": to_decimal(receipt.paid_cashback_minor, _CURRENCY), "currency": _CURRENCY},
+        "paidWithCashback": {"amount": to_decimal(receipt.paid_cashback_minor, CURRENCY), "currency": CURRENCY},
         "lines": [
             {
                 "sku": line.sku,
                 "category": line.category,
                 "quantity": line.quantity,
-                "amount": {"amount": to_decimal(line.amount_minor, _CURRENCY), "currency": _CURRENCY},
+                "amount": {"amount": to_decimal(line.amount_minor, CURRENCY), "currency": CURRENCY},
             }
             for line in receipt.lines
         ],

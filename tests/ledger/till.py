@@ -13,6 +13,7 @@ from domain.commands.payment import (
     decide_payment,
     decide_refund,
     decide_void,
+    load_hold,
     load_payment,
 )
 from domain.commands.top_up import TopUp, check_top_up, decide_top_up
@@ -69,7 +70,7 @@ def capture(shop: Shop, hold: Entry, amount_minor: int | None = None) -> Command
         fingerprint=fingerprint_of("capturePayment", {"hold": hold.id, "amount": amount_minor}),
         decide=partial(decide_capture, wanted),
         check=lambda _programme, _now: check_amount(amount_minor),
-        load=partial(load_payment, hold.id),
+        load=partial(load_hold, hold.id),
     )
 
 
@@ -82,7 +83,7 @@ def void(shop: Shop, hold: Entry) -> Command:
         operation="voidPayment",
         fingerprint=fingerprint_of("voidPayment", {"hold": hold.id}),
         decide=partial(decide_void, hold.id, shop.client),
-        load=partial(load_payment, hold.id),
+        load=partial(load_hold, hold.id),
     )
 
 
