@@ -25,9 +25,13 @@ from hypothesis.stateful import (
 )
 from pymongo import WriteConcern
 
+from domain.ledger.bonus import Bonus
 from domain.ledger.command import Command
+from domain.ledger.commit import Outcome
+from domain.ledger.due import REDEEMED, as_settled
 from domain.ledger.entry import Entry
 from domain.ledger.posting import POINTS
+from domain.ledger.voucher import Voucher
 from domain.ledger.wallet import standing
 from domain.members.member import Member
 from domain.problems import (
@@ -36,6 +40,7 @@ from domain.problems import (
     InsufficientBalance,
     InvalidInput,
     LimitReached,
+    OutOfStock,
     Problem,
     WrongState,
 )
@@ -43,6 +48,7 @@ from domain.programme.earning import Line
 from domain.settings import Settings
 from domain.store.connection import Store, open_store
 from tests.ledger.shop import CASHBACK, START, Shop, assert_sound, open_shop
+from tests.ledger.spending import cancel, claim, conversion, donation, give, redeem, stock_issued, use
 
 ZONE: Final = ZoneInfo("Europe/Ljubljana")
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -58,7 +64,19 @@ earning:
   - {id: base, event: purchase, award: {points: {per: "2.00", give: 3}}}
   - {id: bread, event: purchase, lines: 'line.category == "BREAD"', award: {points: {per: "1.00", give: 1}}}
   - {id: back, event: purchase, award: {cashback: {percent: "5"}}}
+  - {id: welcome, event: joined, award: {bonus: growing}}
+bonuses:
+  - {id: growing, worth: "1.00", grows: [{after: P10D, worth: "2.00"}, {after: P30D, worth: "3.00"}], expires: P60D}
+conversion: {points: 10, cashback: "0.25"}
+charities: [{id: shelter, name: {en: Shelter}}]
+vouchers: [{id: coffee, discount: {free_item: coffee}, expires: P15D, name: {en: Coffee}}]
+rewards:
+  - {id: coffee, kind: FREE_ITEM, cost: 15, voucher: coffee, limit: {count: 2, per: month}, name: {en: Coffee}}
+  - {id: seat, kind: EXPERIENCE, cost: 20, voucher: coffee, stock: 3, if_expired: return, name: {en: Seat}}
 """
+COSTS: Final = {"coffee": 15, "seat": 20}
+STOCK: Final = 3
+PER_MONTH: Final = 2
 GRACE_DAYS: Final = 14
 
 _T = TypeVar("_T")
@@ -100,6 +118,17 @@ class Bought:
     restored: int = 0
 
 
+@dataclass
+class Held:
+    """A voucher as the model remembers it; `paid` is what it was paid from."""
+
+    voucher: Voucher
+    month: str
+    gone_at: datetime
+    paid: list[tuple[Key, int]]
+    state: str = "ACTIVE"
+
+
 class Model:
     """Plain lists and loops; instants are those that the ledger says it decided at."""
 
@@ -113,19 +142,31 @@ class Model:
         self.forgiven: dict[tuple[int, str], int] = {}
         self.expiries = 0
         self.bought: list[Bought] = []
+        self.vouchers: list[Held] = []
 
     def pass_time(self, now: datetime) -> None:
         while True:
-            due = min((self.due(parcel) for parcel in self.parcels if parcel.amount), default=FOREVER)
+            due = min(
+                [
+                    *(self.due(parcel) for parcel in self.parcels if parcel.amount),
+                    *(held.gone_at for held in self.vouchers if held.state == "ACTIVE"),
+                ],
+                default=FOREVER,
+            )
             if due > now:
                 return
+            ended = [held for held in self.vouchers if held.state == "ACTIVE" and held.gone_at == due]
             gone = [p for p in self.parcels if p.amount and p.key[1] is None and self.gone_at(p) == due]
             if gone:
                 self.expiries += 1
                 for parcel in gone:
                     self.expired.append(Expired(self.expiries, parcel.asset, parcel.key, parcel.amount))
                     parcel.amount = 0
-            else:
+            for held in ended:
+                held.state = "EXPIRED"
+                if held.voucher.reward == "seat":
+                    self.put_back(POINTS, held.paid, COSTS["seat"], at=due)
+            if not gone and not ended:
                 self.mature(due)
             self.sweep()
 
@@ -140,11 +181,13 @@ class Model:
             self.sweep()
             self.credit(asset, amount, (key[0], None, key[2], key[3]), earned_at)
 
-    def award(self, asset: str, amount: int, origin: str, *, earned_at: datetime, now: datetime) -> tuple[Key, ...]:
+    def award(
+        self, asset: str, amount: int, origin: str, *, earned_at: datetime, now: datetime, at_once: bool = False
+    ) -> tuple[Key, ...]:
         if not amount:
             return ()
         pending_until = None
-        if self.pending_days[asset]:
+        if self.pending_days[asset] and not at_once:
             pending_until = midnight(day_of(earned_at) + timedelta(days=self.pending_days[asset]))
             pending_until = pending_until if pending_until > now else None
         is_idle = "inactivity" in self.policies[asset]
@@ -217,19 +260,29 @@ class Model:
 
     def restore(self, purchase: Bought, now: datetime) -> None:
         back = purchase.paid * purchase.returned // purchase.total - purchase.restored
-        passed = purchase.restored
+        self.put_back(CASHBACK, purchase.taken, back, at=now, passed=purchase.restored)
         purchase.restored += back
-        for key, amount in reversed(purchase.taken):
+
+    def put_back(self, asset: str, taken: list[tuple[Key, int]], back: int, *, at: datetime, passed: int = 0) -> None:
+        """To where it was taken from, last taken first; what has passed meanwhile gets the grace."""
+        for key, amount in reversed(taken):
             skipped = min(passed, amount)
             passed -= skipped
             part = min(back, amount - skipped)
             back -= part
-            gone_at = self.idle[CASHBACK] if key[3] else key[0]
-            if gone_at is not None and gone_at <= now:
-                grace = midnight(day_of(now) + timedelta(days=GRACE_DAYS + 1))
-                self.credit(CASHBACK, part, (grace, None, key[2], False), now)
+            gone_at = self.idle[asset] if key[3] else key[0]
+            if gone_at is not None and gone_at <= at:
+                grace = midnight(day_of(at) + timedelta(days=GRACE_DAYS + 1))
+                self.credit(asset, part, (grace, None, key[2], False), at)
             elif part:
-                self.credit(CASHBACK, part, key, now)
+                self.credit(asset, part, key, at)
+
+    def issued(self, reward: str, *, month: str | None = None) -> int:
+        """How many were issued and not cancelled."""
+        return sum(
+            held.voucher.reward == reward and held.state != "CANCELLED" and month in (None, held.month)
+            for held in self.vouchers
+        )
 
     def spendable(self, asset: str, now: datetime) -> list[list[Parcel]]:
         groups = self.groups(
@@ -288,7 +341,11 @@ class WalletBesideItsModel(RuleBasedStateMachine):
     store: ClassVar[Store]
     shop: Shop
     model: Model
+    friends_model: Model
     member: Member
+    friend: Member
+    bonus: Bonus
+    shop_now: datetime
 
     def __init__(self) -> None:
         super().__init__()
@@ -311,8 +368,11 @@ class WalletBesideItsModel(RuleBasedStateMachine):
         sections = f"points: {section(points, points_pending)}\ncashback: {section(cashback, cashback_pending)}\n"
         self.run(emptied(self.store))
         self.shop = self.run(open_shop(self.store, sections + EARNING, start_at=START, zone="Europe/Ljubljana"))
-        self.member = self.run(self.shop.member())
-        self.model = Model({POINTS: points, CASHBACK: cashback}, {POINTS: points_pending, CASHBACK: cashback_pending})
+        self.member, self.friend = self.run(self.shop.member()), self.run(self.shop.member())
+        policies, pending = {POINTS: points, CASHBACK: cashback}, {POINTS: points_pending, CASHBACK: cashback_pending}
+        self.model, self.friends_model = Model(policies, pending), Model(policies, pending)
+        (self.bonus,) = self.run(self.shop.wallet(self.member)).bonuses.values()
+        self.is_claimed = False
 
     @rule(
         total=st.integers(1, 9_999),
@@ -424,6 +484,118 @@ class WalletBesideItsModel(RuleBasedStateMachine):
             self.sent.append((command, entry))
             self.model.spend(asset, amount, entry.posted_at)
 
+    @rule(reward=st.sampled_from(list(COSTS)))
+    def redeem(self, reward: str) -> None:
+        outcome = self.run(redeem(self.shop, self.member, reward))
+        now = self.shop.clock.now() if isinstance(outcome.decided, Problem) else outcome.decided.posted_at
+        self.model.pass_time(now)
+        month = day_of(now).isoformat()[:7]
+        if reward == "coffee" and self.model.issued(reward, month=month) >= PER_MONTH:
+            assert isinstance(outcome.decided, LimitReached)
+        elif self.model.available(POINTS, now) < COSTS[reward]:
+            assert isinstance(outcome.decided, InsufficientBalance)
+        elif reward == "seat" and self.model.issued(reward) >= STOCK:
+            assert isinstance(outcome.decided, OutOfStock)
+        else:
+            assert isinstance(outcome.decided, Entry)
+            (voucher,) = outcome.decided.changes.vouchers
+            taken = self.model.spend(POINTS, COSTS[reward], now)
+            self.model.is_active(now)
+            gone_at = midnight(day_of(now) + timedelta(days=16))
+            assert voucher.expires_at == gone_at
+            self.model.vouchers.append(Held(voucher=voucher, month=month, gone_at=gone_at, paid=taken))
+
+    @precondition(lambda self: self.model.vouchers)
+    @rule(which=st.integers(0, 1_000), twice=st.booleans())
+    def give_up_a_voucher(self, which: int, twice: bool) -> None:
+        held = self.model.vouchers[which % len(self.model.vouchers)]
+        for _ in range(1 + twice):
+            outcome = self.run(cancel(self.shop, self.member, held.voucher))
+            if self.ends(held, outcome, "CANCELLED"):
+                self.model.put_back(POINTS, held.paid, COSTS[held.voucher.reward or ""], at=held_at(outcome))
+
+    @precondition(lambda self: self.model.vouchers)
+    @rule(which=st.integers(0, 1_000), tills=st.integers(1, 3))
+    def use_a_voucher(self, which: int, tills: int) -> None:
+        held = self.model.vouchers[which % len(self.model.vouchers)]
+        commands = [use(self.shop, self.member, held.voucher.id) for _ in range(tills)]
+        outcomes = self.run(self.shop.all(commands))
+        outcomes.sort(key=lambda outcome: isinstance(outcome.decided, Problem))
+        for outcome in outcomes:
+            self.ends(held, outcome, "USED")
+
+    def ends(self, held: Held, outcome: Outcome, state: str) -> bool:
+        """Whether the voucher ended so by this; if not, it had ended before, and this says how."""
+        self.model.pass_time(held_at(outcome) if isinstance(outcome.decided, Entry) else self.shop.clock.now())
+        if held.state != "ACTIVE":
+            assert isinstance(outcome.decided, WrongState)
+            assert outcome.decided.state == held.state
+            return False
+        assert isinstance(outcome.decided, Entry), outcome.decided
+        held.state = state
+        return True
+
+    @rule(steps=st.integers(1, 8))
+    def convert(self, steps: int) -> None:
+        if self.pays(conversion(self.shop, self.member, 10 * steps), POINTS, 10 * steps):
+            now = self.shop_now
+            self.model.award(CASHBACK, 25 * steps, "CONVERT", earned_at=now, now=now, at_once=True)
+
+    @rule(asset=st.sampled_from([POINTS, CASHBACK]), amount=st.integers(1, 60))
+    def donate(self, asset: str, amount: int) -> None:
+        self.pays(donation(self.shop, self.member, amount, asset=asset, charity="shelter"), asset, amount)
+
+    def pays(self, command: Command, asset: str, amount: int) -> bool:
+        """Whether that was there to be paid; then it is paid in the model too."""
+        self.model.pass_time(self.shop.clock.now())
+        if self.model.available(asset, self.shop.clock.now()) < amount:
+            self.refuse(command, InsufficientBalance)
+            return False
+        entry = self.run(self.shop.posted(command))
+        self.sent.append((command, entry))
+        self.shop_now = entry.posted_at
+        self.model.pass_time(entry.posted_at)
+        self.model.spend(asset, amount, entry.posted_at)
+        self.model.is_active(entry.posted_at)
+        return True
+
+    @rule(amount=st.integers(1, 60), back=st.booleans())
+    def give_points(self, amount: int, back: bool) -> None:
+        pairs = [(self.member, self.model), (self.friend, self.friends_model)]
+        (sender, senders), (receiver, receivers) = reversed(pairs) if back else pairs
+        outcome = self.run(give(self.shop, sender, receiver, amount))
+        now = self.shop.clock.now() if isinstance(outcome.decided, Problem) else outcome.decided.posted_at
+        senders.pass_time(now)
+        receivers.pass_time(now)
+        if senders.available(POINTS, now) < amount:
+            assert isinstance(outcome.decided, InsufficientBalance)
+            return
+        assert isinstance(outcome.decided, Entry)
+        taken = [key for key, _ in senders.spend(POINTS, amount, now)]
+        senders.is_active(now)
+        dates = [key[0] for key in taken if key[0] is not None]
+        earliest = min(dates, default=None)
+        key = (earliest, None, "GIFT_RECEIVED", earliest is None and any(key[3] for key in taken))
+        receivers.credit(POINTS, amount, key, now)
+        receivers.is_active(now, missing_only=True)
+
+    @rule()
+    def claim_the_bonus(self) -> None:
+        outcome = self.run(self.shop.ledger.commit(claim(self.shop, self.member, self.bonus.id)))
+        now = self.shop.clock.now() if isinstance(outcome.decided, Problem) else outcome.decided.posted_at
+        self.model.pass_time(now)
+        days = (day_of(now) - day_of(START)).days
+        if self.is_claimed or days > 60:
+            assert isinstance(outcome.decided, WrongState)
+            assert outcome.decided.state == ("CLAIMED" if self.is_claimed else "EXPIRED")
+            return
+        worth = 1_00 if days < 10 else 2_00 if days < 30 else 3_00
+        assert isinstance(outcome.decided, Entry)
+        assert outcome.decided.moved(CASHBACK) == worth
+        self.model.award(CASHBACK, worth, "BONUS_CLAIM", earned_at=now, now=now, at_once=True)
+        self.model.is_active(now)
+        self.is_claimed = True
+
     @rule(days=st.sampled_from([0, 0, 1, 5, 9, 10, 11, 20, 31, 100, 400]), minutes=st.integers(1, 1_440))
     def wait(self, days: int, minutes: int) -> None:
         self.run(self.shop.move_by(days=days, minutes=minutes))
@@ -472,10 +644,33 @@ class WalletBesideItsModel(RuleBasedStateMachine):
         wallet, now = self.run(self.shop.wallet(self.member)), self.shop.clock.now()
         self.model.pass_time(now)
         for asset in (POINTS, CASHBACK):
-            read = standing(wallet, asset, now)
+            read = standing(as_settled(wallet, self.shop.programmes.current, now), asset, now)
             assert read.available == self.model.available(asset, now), asset
             assert read.pending == self.model.pending(asset), asset
             assert read.owed == self.model.owed[asset], asset
+
+    @invariant()
+    def the_friend_has_what_he_was_given(self) -> None:
+        wallet, now = self.run(self.shop.wallet(self.friend)), self.shop.clock.now()
+        self.friends_model.pass_time(now)
+        settled = as_settled(wallet, self.shop.programmes.current, now)
+        assert standing(settled, POINTS, now).available == self.friends_model.available(POINTS, now)
+
+    @invariant()
+    def the_stock_is_what_was_issued_and_not_cancelled(self) -> None:
+        issued = self.run(stock_issued(self.shop, "seat"))
+        assert issued == self.model.issued("seat") <= STOCK
+
+    @invariant()
+    def nothing_is_used_twice_and_no_more_came_back_than_was_taken(self) -> None:
+        entries = self.run(self.shop.entries(self.member))
+        ended = [end.id for entry in entries for end in entry.changes.ended_vouchers]
+        assert len(ended) == len(set(ended))
+        postings = [posting for entry in entries for posting in entry.postings]
+        for account in {posting.source for posting in postings if posting.source == REDEEMED}:
+            back = sum(posting.amount for posting in postings if posting.source == account)
+            assert back <= sum(posting.amount for posting in postings if posting.destination == account)
+        assert all(posting.asset in (POINTS, CASHBACK) for posting in postings)
 
     @invariant()
     def the_journal_is_sound(self) -> None:
@@ -486,9 +681,14 @@ class WalletBesideItsModel(RuleBasedStateMachine):
             self.run(self.shop.close())
 
 
+def held_at(outcome: Outcome) -> datetime:
+    assert isinstance(outcome.decided, Entry), outcome.decided
+    return outcome.decided.posted_at
+
+
 async def emptied(store: Store) -> None:
     quick = WriteConcern(w=1, j=False)
-    for name in ("journal", "wallets", "claims", "members", "clock", "programmes"):
+    for name in ("journal", "wallets", "claims", "members", "clock", "programmes", "vouchers", "stock"):
         await store.database.get_collection(name, write_concern=quick).delete_many({})
 
 
