@@ -173,6 +173,8 @@ def test_the_sections_are_typed(example_source: str) -> None:
         ("award: {points: 200}}", "award: {}}", "earning.9.award", "birthday: Gives nothing"),
         ("award: {points: 200}}", 'award: {points: {per: "1.00", give: 1}}}', "earning.9", "has no amount"),
         ("expires: P90D}\n\ntiers", "expires: P50D}\n\ntiers", "bonuses.0.expires", "Expires before its last step"),
+        ("- {id: plus, price", "- {id: base, price", "plans.0.id", "The id base is taken by earning.0"),
+        ('minimum: "20.00", friend', 'minimum: "20.00", after: PT1H, friend', "referral.after", "has a time part"),
     ],
 )
 def test_a_damaged_programme_is_refused_with_the_path_and_the_remedy(
