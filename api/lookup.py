@@ -40,7 +40,7 @@ async def _member(context: Context, identifier: str) -> Node | None:
     if not _may(context.caller, "Query.member"):
         return None
     account = await find_account(context, MemberLookup(id=strawberry.ID(identifier)))
-    return None if account is None else member_type(account.member, account.wallet, context)
+    return None if account is None else member_type(account.member, account.wallet, context, payer=account.payer)
 
 
 async def _entry(context: Context, identifier: str) -> Entry | None:

@@ -6,9 +6,9 @@ goes through here.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -127,7 +127,7 @@ class MemberQuery:
         account = await account_by_id(info.context.wallet.store, caller.member_id)
         if account is None:
             raise InvalidValue("The member whom this token speaks for is not there any more. Sign in again.")
-        return member_type(account.member, account.wallet, info.context)
+        return member_type(account.member, account.wallet, info.context, payer=account.payer)
 
     @described(
         "Find one member. A partner finds a member by the code on the member's screen, by its own reference, "
@@ -136,7 +136,9 @@ class MemberQuery:
     )
     async def member(self, info: Info, by: MemberLookup) -> Member | None:
         account = await find_account(info.context, by)
-        return None if account is None else member_type(account.member, account.wallet, info.context)
+        return (
+            None if account is None else member_type(account.member, account.wallet, info.context, payer=account.payer)
+        )
 
 
 @strawberry.type
@@ -171,8 +173,13 @@ class MemberMutation:
         )
 
 
-def member_type(member: MemberRecord, wallet: WalletState, context: Context) -> Member:
-    """The member with that wallet, at the instant of the request, in his own language."""
+def member_type(
+    member: MemberRecord, wallet: WalletState, context: Context, *, payer: Mapping[str, Any] | None = None
+) -> Member:
+    """The member with that wallet, at the instant of the request, in his own language.
+
+    `payer` is what an account read beside it; None has his automatic top-up read when it is asked for.
+    """
     programme = context.wallet.programmes.current
     locale = locale_of(member, context)
     return Member(
@@ -181,7 +188,7 @@ def member_type(member: MemberRecord, wallet: WalletState, context: Context) -> 
         profile=profile_type(member, programme),
         state=wallet,
         locale=locale,
-        wallet=wallet_type(wallet, programme, now=context.now, locale=locale),
+        wallet=wallet_type(wallet, programme, now=context.now, locale=locale, payer=payer),
         tier=tier_status(wallet, programme, now=context.now, locale=locale),
         plan=plan_status(wallet, programme, now=context.now, locale=locale),
     )
@@ -212,7 +219,7 @@ async def member_now(identifier: str, context: Context) -> Member:
     """The member of an id that is known to exist, with his wallet as it is."""
     account = await account_by_id(context.wallet.store, identifier)
     assert account is not None, "a member that was just there"
-    return member_type(account.member, account.wallet, context)
+    return member_type(account.member, account.wallet, context, payer=account.payer)
 
 
 async def find_account(context: Context, by: MemberLookup) -> Account | None:

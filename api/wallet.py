@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import strawberry
 
@@ -36,7 +36,7 @@ from domain.ledger.voucher import entry_of_voucher
 from domain.ledger.wallet import Wallet as WalletState
 from domain.ledger.wallet import assets_of, standing
 from domain.payments.payer import AutoTopUp as AutoTopUpSetting
-from domain.payments.payer import find_payer
+from domain.payments.payer import find_payer, payer_from
 from domain.programme.programme import Programme
 
 strawberry.enum(EntryKind)
@@ -84,12 +84,16 @@ class AutoTopUp:
 @strawberry.type
 class PrepaidBalance:
     member_id: strawberry.Private[str]
+    stored_payer: strawberry.Private[Mapping[str, Any] | None]
     available: Money
     held: Money
 
     @strawberry.field
     async def auto_top_up(self, info: Info) -> AutoTopUp | None:
-        payer = await find_payer(info.context.wallet.store, self.member_id)
+        if self.stored_payer is None:
+            payer = await find_payer(info.context.wallet.store, self.member_id)
+        else:
+            payer = payer_from(self.stored_payer) if self.stored_payer else None
         if payer is None or payer.auto is None or payer.auto.currency != self.available.currency:
             return None
         return auto_top_up_type(payer.auto)
@@ -245,7 +249,14 @@ class Wallet:
         return (await entry_types([found], services, self.locale, now=info.context.now))[0]
 
 
-def wallet_type(wallet: WalletState, programme: Programme, *, now: datetime, locale: str) -> Wallet:
+def wallet_type(
+    wallet: WalletState,
+    programme: Programme,
+    *,
+    now: datetime,
+    locale: str,
+    payer: Mapping[str, Any] | None = None,
+) -> Wallet:
     """The wallet at that instant, with a row per currency that the programme has or the wallet holds."""
     version, wallet = wallet.sequence, as_settled(wallet, programme, now)
     points = standing(wallet, POINTS, now)
@@ -266,7 +277,7 @@ def wallet_type(wallet: WalletState, programme: Programme, *, now: datetime, loc
             lifetime_earned=Long(wallet.lifetime_points),
             expiring=[ExpiringPoints(amount=Long(amount), at=at) for amount, at in points.expiring],
         ),
-        prepaid=[_prepaid(wallet, currency, now) for currency in currencies["prepaid"]],
+        prepaid=[_prepaid(wallet, currency, now, payer) for currency in currencies["prepaid"]],
         cashback=[_cashback(wallet, currency, now) for currency in currencies["cashback"]],
         bonuses=[bonus_type(bonus, now) for bonus in wallet.bonuses.values() if now < bonus.expires_at],
         holds=[
@@ -369,10 +380,11 @@ def explanations(entry: JournalEntry, programme: Programme, locale: str) -> list
     ]
 
 
-def _prepaid(wallet: WalletState, currency: str, now: datetime) -> PrepaidBalance:
+def _prepaid(wallet: WalletState, currency: str, now: datetime, payer: Mapping[str, Any] | None) -> PrepaidBalance:
     found = standing(wallet, f"prepaid/{currency}", now)
     return PrepaidBalance(
         member_id=wallet.member,
+        stored_payer=payer,
         available=money(found.available, currency),
         held=money(found.held, currency),
     )

@@ -12,16 +12,17 @@ from domain.ledger.entry import entry_from
 from domain.ledger.journal import MAX_FOLD
 from domain.ledger.wallet import Wallet, fold, wallet_from
 from domain.members.member import Member, member_from, reference_key
-from domain.store.collections import JOURNAL, WALLETS
+from domain.store.collections import JOURNAL, PAYERS, WALLETS
 from domain.store.connection import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A member, and the wallet after the last entry of his journal."""
+    """A member, the wallet after the last entry of his journal, and his stored payer (domain.payments), if any."""
 
     member: Member
     wallet: Wallet
+    payer: Mapping[str, Any]
 
 
 async def account_by_id(store: Store, identifier: str) -> Account | None:
@@ -43,11 +44,12 @@ async def _account(store: Store, wanted: Mapping[str, Any]) -> Account | None:
     newer = [entry_from(each) for each in document["newer"]]
     assert len(newer) <= MAX_FOLD, document["_id"]
     total = wallet_from(document["wallet"][0]) if document["wallet"] else Wallet(member=document["_id"])
-    return Account(member=member_from(document), wallet=fold(total, newer))
+    return Account(member=member_from(document), wallet=fold(total, newer), payer=next(iter(document["payer"]), {}))
 
 
 _WITH_WALLET: list[dict[str, Any]] = [
     {"$lookup": {"from": WALLETS, "localField": "_id", "foreignField": "_id", "as": "wallet"}},
+    {"$lookup": {"from": PAYERS, "localField": "_id", "foreignField": "_id", "as": "payer"}},
     {
         "$lookup": {
             "from": JOURNAL,
