@@ -373,6 +373,7 @@ class WalletBesideItsModel(RuleBasedStateMachine):
         self.model, self.friends_model = Model(policies, pending), Model(policies, pending)
         (self.bonus,) = self.run(self.shop.wallet(self.member)).bonuses.values()
         self.is_claimed = False
+        self.give(POINTS, 120)
 
     @rule(
         total=st.integers(1, 9_999),
