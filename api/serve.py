@@ -10,6 +10,7 @@ A process stops by itself when its supervisor is gone.
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -119,6 +120,7 @@ async def serve_one(plan: Plan, sock: socket.socket) -> None:
     """This process's part: services, application and worker on one event loop, until a signal."""
     async with opened_services(plan.settings, serves=True, start_at=plan.start_at) as services:
         app = build_app(services, build_schema(sandbox=plan.settings.sandbox))
+        _spare_the_collector()
         server = _Server(_config(app))
         stop = _stopping(server)
         jobs = [asyncio.create_task(server.serve(sockets=[sock]), name="http")]
@@ -133,6 +135,13 @@ async def serve_one(plan: Plan, sock: socket.socket) -> None:
             worker.stop()
         await asyncio.gather(*jobs)
     _LOG.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """What is built once is not looked at again, and what requests leave is looked for less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _work(settings: Settings) -> None:
