@@ -131,7 +131,7 @@ def decide_return(wanted: PurchaseReturn, situation: Situation) -> Entry | Probl
     )
     return draft.entry(
         changes=replace(
-            _changes(situation, purchase, amount=amount, points=points, full=remains == 0),
+            _changes(situation, bought, purchase, amount=amount, points=points, full=remains == 0),
             vouchers=tuple(draft.revived(voucher) for voucher in history.paid_with) if remains == 0 else (),
             referral=with_return(situation.wallet.referral, bought.id, remains_minor=remains, now=situation.now),
             ended_vouchers=tuple(
@@ -226,11 +226,14 @@ def _assets(bought: Entry) -> set[str]:
     return {posting.asset for posting in bought.postings}
 
 
-def _changes(situation: Situation, purchase: Purchase, *, amount: int, points: int, full: bool) -> Changes:
+def _changes(
+    situation: Situation, bought: Entry, purchase: Purchase, *, amount: int, points: int, full: bool
+) -> Changes:
     tiers = situation.programme.tiers
     fallen = 0
     if tiers is not None and purchase.day in situation.wallet.metric:
-        fallen = {"points_earned": points, "spend": amount, "visits": int(full)}[tiers.metric]
+        visits = bought.changes.visits if full else 0
+        fallen = {"points_earned": points, "spend": amount, "visits": visits}[tiers.metric]
     return Changes(
         spend_minor=-amount,
         lifetime_points=-points,

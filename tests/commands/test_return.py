@@ -384,3 +384,28 @@ tiers:
     assert wallet.metric == {START.date().isoformat(): 60}
     assert wallet.tier is not None
     assert wallet.tier.level == "gold"
+
+
+async def test_a_returned_purchase_that_was_no_visit_of_its_own_takes_no_visit_away(shop_with: OpenShop) -> None:
+    shop = await shop_with(
+        POINT_PER_EURO
+        + """
+tiers:
+  metric: visits
+  window: {policy: rolling, length: P12M}
+  levels:
+    - {id: base, from: 0, name: {en: Base}}
+    - {id: gold, from: 5, name: {en: Gold}}
+"""
+    )
+    member = await shop.member()
+    first = await shop.buy(member, 1000)
+    await shop.move_by(minutes=20)
+    second = await shop.buy(member, 500)
+
+    await shop.give_back(member, second)
+    after_second = (await shop.wallet(member)).metric
+    await shop.give_back(member, first)
+
+    assert after_second == {START.date().isoformat(): 1}
+    assert (await shop.wallet(member)).metric == {}
