@@ -188,9 +188,7 @@ async def _cancel(info: Info, wanted: CancelVoucherInput) -> CancelVoucherResult
     if issued is not None and issued.member == member.id and issued.voucher.is_limited:
         reward = issued.voucher.reward
         assert reward is not None, identifier
-        outcome = await commit_jointly(
-            ledger, command, reserve=return_stock(store, reward), queue=f"reward {reward}"
-        )
+        outcome = await commit_jointly(ledger, command, reserve=return_stock(store, reward), queue=f"reward {reward}")
     else:
         outcome = await ledger.commit(command)
     if not isinstance(outcome.decided, Entry):

@@ -44,9 +44,7 @@ class Reward(Node):
     kind: RewardKind
     stock_left: Long | None = strawberry.field(description="Null when unlimited.")
     image_url: str | None
-    blocked: RewardBlock | None = strawberry.field(
-        description="Why this member cannot have it now; null when he can."
-    )
+    blocked: RewardBlock | None = strawberry.field(description="Why this member cannot have it now; null when he can.")
 
 
 @strawberry.type

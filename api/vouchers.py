@@ -71,9 +71,7 @@ async def voucher_connection(
             case _:
                 raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
     services = context.wallet
-    issued = await vouchers_of(
-        services.store, member, now=context.now, limit=asked.fetch, status=status, after=seen
-    )
+    issued = await vouchers_of(services.store, member, now=context.now, limit=asked.fetch, status=status, after=seen)
     nodes = [voucher_type(each, services.programmes.current, locale) for each in issued]
     found = page(VOUCHERS, asked, items=nodes, key=lambda node: (epoch_ms(node.issued_at), str(node.id)))
     return VoucherConnection(

@@ -41,9 +41,7 @@ async def vouchers_of(
         parts.append(_of_status(status, now))
     if after is not None:
         issued_at, identifier = after
-        parts.append(
-            {"$or": [{"issued_at": {"$lt": issued_at}}, {"issued_at": issued_at, "_id": {"$lt": identifier}}]}
-        )
+        parts.append({"$or": [{"issued_at": {"$lt": issued_at}}, {"issued_at": issued_at, "_id": {"$lt": identifier}}]})
     found = store.vouchers.find({"$and": parts}).sort([("issued_at", -1), ("_id", -1)]).limit(limit)
     return [_issued(document, now) async for document in found]
 

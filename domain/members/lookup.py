@@ -26,9 +26,7 @@ class MemberLookup:
         self._keys: set[str] = set()
         self._next: asyncio.Task[Found] | None = None
 
-    async def find(
-        self, *, ids: Collection[str] = (), client_id: str = "", references: Collection[str] = ()
-    ) -> Found:
+    async def find(self, *, ids: Collection[str] = (), client_id: str = "", references: Collection[str] = ()) -> Found:
         """The members of those ids, and those whom that partner knows by those references."""
         keys = {reference: reference_key(client_id, reference) for reference in references}
         if not ids and not keys:

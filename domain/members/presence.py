@@ -95,9 +95,7 @@ async def show_code(
     return None if member is None else await _arrive(store, member, client_id=client_id, now=now)
 
 
-async def show_to_member(
-    store: Store, text: str, *, reader: str, operator_secret: str, now: datetime
-) -> str | None:
+async def show_to_member(store: Store, text: str, *, reader: str, operator_secret: str, now: datetime) -> str | None:
     """The id of the member whose live code another member reads off his screen; nobody is linked or present by it.
 
     It belongs to that reader from then on, as it would to a partner, and guesses are counted alike.

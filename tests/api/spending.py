@@ -13,8 +13,7 @@ LOST = "... on NotFound { what }"
 POSTED = "replayed entry { id kind points reverses message awards { vouchers { id status } } } "
 MEMBER = "member { id wallet { version points { available } cashback { available { amount } } bonuses { id } } }"
 VOUCHER = (
-    "voucher {"
-    " id code name status discount { percent freeItem amount { amount } minimumSpend { amount } } usedAt }"
+    "voucher { id code name status discount { percent freeItem amount { amount } minimumSpend { amount } } usedAt }"
 )
 POOR = "... on InsufficientBalance { asset available required }"
 LIMITED = "... on LimitReached { limit headroom resetsAt }"
