@@ -9,7 +9,7 @@ from datetime import datetime
 
 import strawberry
 
-from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
+from api.access import Caller, MemberCaller, PartnerCaller
 from api.tokens import Tokens
 from domain.ledger.commit import Ledger
 from domain.members.lookup import MemberLookup
@@ -64,11 +64,4 @@ def require_partner(info: Info) -> PartnerCaller:
     """The partner app that calls a field that takes nobody else (api.access sees to it)."""
     caller = info.context.caller
     assert isinstance(caller, PartnerCaller), caller
-    return caller
-
-
-def require_staff(info: Info) -> StaffCaller:
-    """The staff that calls a field that takes nobody else (api.access sees to it)."""
-    caller = info.context.caller
-    assert isinstance(caller, StaffCaller), caller
     return caller

@@ -71,7 +71,6 @@ class _Attempt:
     seek: bool = False
     duplicate_of: str | None = None
     evidence: Any = None
-    loaded: bool = False
 
     def resolve(self, outcome: Outcome | None) -> None:
         if not self.future.done():

@@ -17,7 +17,6 @@ from domain.partners.scopes import PARTNER_SCOPES, unknown_scopes
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 
-LIVE_SECRETS: Final = 2
 MAX_NAME_LENGTH: Final = 100
 _PURPOSE: Final = "partner-secret"
 _MAX_SECRET_LENGTH: Final = 200

@@ -26,7 +26,6 @@ SIGNING_KEYS: Final = "signing_keys"
 LEASES: Final = "leases"
 CLOCK: Final = "clock"
 ACCOUNTS: Final = "accounts"
-CURSORS: Final = "cursors"
 VOUCHERS: Final = "vouchers"
 STOCK: Final = "stock"
 TOP_UPS: Final = "top_ups"
@@ -42,18 +41,17 @@ GRANTS: Final = "grants"
 ALL: Final = (
     WALLETS,  # one per member: the fold of that member's journal
     JOURNAL,  # one per decided command: the truth
-    CLAIMS,  # one per receipt: which member and key it belongs to
-    MEMBERS,
+    CLAIMS,  # one per receipt, and per key of a caller who speaks for many: which member and key it belongs to
+    MEMBERS,  # one per person, with what finds him: references, identities, referral code
     SESSIONS,  # one per sign-in on a phone
-    PARTNERS,
+    PARTNERS,  # one per partner app, with the HMACs of its secrets
     PROGRAMMES,  # one per published version
-    SIGNING_KEYS,
+    SIGNING_KEYS,  # the pairs that sign access tokens, their private halves sealed
     LEASES,  # one per slot, and one per living worker
     CLOCK,  # the hand on a sandbox's clock
-    ACCOUNTS,  # the programme's side of all postings, summed from the journal
+    ACCOUNTS,  # one per slot: the programme's side of all postings, and up to where the journal was summed
     VOUCHERS,  # every voucher as the journal has it: looked up by code, listed by member
-    STOCK,  # how many of a limited reward were issued and not given back
-    CURSORS,  # one per slot: how far its worker has come
+    STOCK,  # one per limited reward: how many were issued and not given back
     TOP_UPS,  # one per top-up through the payment provider, made before its intent
     TOP_UP_REFUNDS,  # one per TOP_UP_REFUND entry: how far its refund is at the provider
     PAYERS,  # one per member who pays: the provider's name of him, his saved method, his auto top-up

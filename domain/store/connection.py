@@ -57,7 +57,6 @@ class Store:
     leases: AsyncCollection[Document] = field(init=False)
     clock: AsyncCollection[Document] = field(init=False)
     accounts: AsyncCollection[Document] = field(init=False)
-    cursors: AsyncCollection[Document] = field(init=False)
     vouchers: AsyncCollection[Document] = field(init=False)
     stock: AsyncCollection[Document] = field(init=False)
     top_ups: AsyncCollection[Document] = field(init=False)

@@ -14,14 +14,13 @@ from hashlib import sha256
 from typing import Any, Final
 
 from pymongo import DeleteMany, InsertOne, UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from domain.store.codec import from_epoch_ms, to_bson
 from domain.store.connection import Document, Store
 
 SLOTS: Final = 64
 LEASE_SECONDS: Final = 10
-RENEW_SECONDS: Final = 3
 FORGET_SECONDS: Final = 3600
 
 _WORKER: Final = "worker:"
@@ -81,7 +80,7 @@ class Leases:
         return self._held if time.monotonic() < self._held_until else {}
 
     async def acquire(self) -> Mapping[int, int]:
-        """One beat, wanted every RENEW_SECONDS: renews, gives back above the share, takes what is free.
+        """One beat, wanted several times within a lease: renews, gives back above the share, takes what is free.
 
         Returns what is held now, slot to fence; for a slot that is missing nothing may be written any more.
         """
@@ -178,29 +177,3 @@ class Leases:
             {"_id": {"$in": list(slots)}, "owner": self.owner},
             {"$set": {"owner": None, "expires_at": from_epoch_ms(0)}},
         )
-
-
-async def open_cursor(store: Store, slot: int, *, fence: int) -> Document | None:
-    """How far the slot was worked through, for its new holder; from now on no older fence can write it.
-
-    Returns the stored value without `_id` and `fence` (empty at the very first time), or None when the
-    lease was lost to a later one.
-    """
-    try:
-        document = await store.cursors.find_one_and_update(
-            {"_id": slot, "fence": {"$lte": fence}}, {"$set": to_bson({"fence": fence})}, upsert=True
-        )
-    except DuplicateKeyError:
-        return None
-    return {name: value for name, value in (document or {}).items() if name not in {"_id", "fence"}}
-
-
-async def save_cursor(store: Store, slot: int, *, fence: int, value: Mapping[str, Any]) -> bool:
-    """Keeps how far the slot was worked through; False, and nothing kept, when the lease is lost."""
-    try:
-        await store.cursors.replace_one(
-            {"_id": slot, "fence": {"$lte": fence}}, to_bson({**value, "fence": fence}), upsert=True
-        )
-    except DuplicateKeyError:
-        return False
-    return True

@@ -23,7 +23,6 @@ earning:
   - {id: base, event: purchase, award: {points: {per: "1.00", give: 1}}}
   - {id: back, event: purchase, award: {cashback: {percent: "5"}}}
 """
-BOUGHT_AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 MATURES_AT = datetime(2026, 3, 15, 23, tzinfo=UTC)
 CASHBACK_GONE_AT = datetime(2026, 9, 16, 22, tzinfo=UTC)
 POINTS_GONE_AT = datetime(2027, 3, 2, 23, tzinfo=UTC)

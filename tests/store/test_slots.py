@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.store.connection import Store
-from domain.store.slots import SLOTS, Leases, open_cursor, save_cursor, share_of, slot_of
+from domain.store.slots import SLOTS, Leases, share_of, slot_of
 
 SHORT = 0.4
 
@@ -102,16 +102,3 @@ async def test_what_is_given_back_is_free_at_once(store: Store) -> None:
 
 async def test_a_worker_takes_no_more_than_it_wants(store: Store) -> None:
     assert len(await Leases(store, "modest", want=3).acquire()) == 3
-
-
-async def test_a_stale_fence_cannot_write_once_its_successor_has_opened_the_slot(store: Store) -> None:
-    assert await open_cursor(store, 7, fence=1) == {}
-    assert await save_cursor(store, 7, fence=1, value={"seen": 10})
-
-    opened = await open_cursor(store, 7, fence=2)
-
-    assert opened == {"seen": 10}
-    assert not await save_cursor(store, 7, fence=1, value={"seen": 11})
-    assert await open_cursor(store, 7, fence=1) is None
-    assert await save_cursor(store, 7, fence=2, value={"seen": 12})
-    assert await store.cursors.find_one({"_id": 7}) == {"_id": 7, "fence": 2, "seen": 12}
