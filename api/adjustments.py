@@ -11,8 +11,8 @@ from api.described import described
 from api.faults import Faults, given, plain
 from api.members import MemberLookup, find_members, no_member
 from api.money import MoneyInput
-from api.posted import Posted, answer, told
-from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, NotFound
+from api.posted import Posted, answer, answer_kept
+from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, NotFound, told
 from api.scalars import IdempotencyKey, Long
 from api.wallet import Pocket
 from domain.commands.adjustment import Adjustment, check_adjustment, decide_adjustment
@@ -64,9 +64,8 @@ async def _adjust(context: Context, wanted: AdjustInput) -> AdjustResult:
     fingerprint = fingerprint_of(ADJUST, plain(wanted))
     (member,) = await find_members(context, [MemberLookup(id=wanted.member)])
     if member is None:
-        kept = await ledger.kept(actor, wanted.idempotency_key, fingerprint)
-        return (
-            told(no_member(), BalanceAdjusted) if kept is None else await answer(kept, None, context, BalanceAdjusted)
+        return await answer_kept(
+            no_member(), context, BalanceAdjusted, key=wanted.idempotency_key, fingerprint=fingerprint
         )
     adjustment = read_adjustment(wanted)
     if isinstance(adjustment, Problem):

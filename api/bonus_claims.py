@@ -9,8 +9,8 @@ from api.context import Info, require_member
 from api.faults import Faults, plain
 from api.members import own_record
 from api.money import Money, money
-from api.posted import Posted, answer, told
-from api.problems import IdempotencyMismatch, InvalidInput, NotFound, WrongState
+from api.posted import Posted, answer
+from api.problems import IdempotencyMismatch, InvalidInput, NotFound, WrongState, told
 from api.scalars import IdempotencyKey
 from domain.commands.bonus_claim import decide_claim, load_ended_bonus
 from domain.ledger.command import Command, fingerprint_of

@@ -9,8 +9,8 @@ from api.context import Info, require_member
 from api.faults import plain
 from api.members import own_record
 from api.money import Money, money
-from api.posted import Posted, answer, told
-from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, LimitReached, NotEligible
+from api.posted import Posted, answer
+from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, LimitReached, NotEligible, told
 from api.scalars import IdempotencyKey, Long
 from domain.commands.conversion import check_conversion, decide_conversion
 from domain.ledger.command import Command, fingerprint_of

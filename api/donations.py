@@ -9,8 +9,8 @@ from api.context import Info, require_member
 from api.faults import Faults, given, plain
 from api.members import own_record
 from api.money import MoneyInput
-from api.posted import Posted, answer, told
-from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, NotFound
+from api.posted import Posted, answer
+from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, NotFound, told
 from api.scalars import IdempotencyKey, Long
 from domain.commands.donation import Donation, check_donation, decide_donation
 from domain.ledger.command import Command, fingerprint_of

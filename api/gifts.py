@@ -12,7 +12,7 @@ import strawberry
 from api.context import Context, Info
 from api.faults import Faults, given, plain
 from api.members import MemberLookup, own_record
-from api.posted import Posted, answer, told
+from api.posted import Posted, answer
 from api.problems import (
     IdempotencyMismatch,
     InsufficientBalance,
@@ -20,6 +20,7 @@ from api.problems import (
     LimitReached,
     NotEligible,
     NotFound,
+    told,
 )
 from api.scalars import IdempotencyKey, Long
 from domain.commands.gift import Gift, check_gift, decide_sending, receiving

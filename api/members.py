@@ -20,7 +20,7 @@ from api.faults import Faults, given, plain
 from api.member_code import MemberCode, member_code
 from api.node import Node
 from api.plans import PlanStatus, plan_status
-from api.problems import IdempotencyMismatch, InvalidInput, problem_type
+from api.problems import IdempotencyMismatch, InvalidInput, told
 from api.profiles import Profile, ProfileInput, profile_type, read_profile, referral_code
 from api.referrals import ReferralStatus, referral_status
 from api.rewards import RewardConnection, reward_connection
@@ -153,7 +153,7 @@ class MemberMutation:
         today = local_date(context.now, programme.zone)
         profile = read_profile(given(enrolment.profile), faults, today=today)
         if (wrong := faults.problem) is not None:
-            return problem_type(wrong)  # type: ignore[return-value]
+            return told(wrong, MemberEnrolled)
         enrolled = await enrol(
             services.ledger,
             client_id=require_partner(info).client_id,
@@ -165,7 +165,7 @@ class MemberMutation:
             now=context.now,
         )
         if not isinstance(enrolled, Enrolled):
-            return problem_type(enrolled)  # type: ignore[return-value]
+            return told(enrolled, MemberEnrolled)
         return MemberEnrolled(
             member=await member_now(enrolled.member.id, context),
             is_new=enrolled.is_new,

@@ -18,7 +18,7 @@ from api.described import described
 from api.faults import Faults, given, plain
 from api.members import MemberLookup, find_members, no_member
 from api.money import Money, MoneyInput, money
-from api.posted import Posted, answer, told
+from api.posted import Posted, answer, answer_kept
 from api.problems import (
     IdempotencyMismatch,
     InsufficientBalance,
@@ -27,6 +27,7 @@ from api.problems import (
     NotEligible,
     NotFound,
     WrongState,
+    told,
 )
 from api.scalars import Decimal, IdempotencyKey
 from api.wallet import EntryMoney, Pocket, entry_money
@@ -243,27 +244,32 @@ class _Step:
 async def _authorize(context: Context, partner: PartnerCaller, wanted: AuthorizePaymentInput) -> AuthorizePaymentResult:
     ledger, fingerprint = context.wallet.ledger, fingerprint_of(AUTHORIZE, plain(wanted))
     (member,) = await find_members(context, [wanted.member])
-    if member is not None and await may_take_value(
+    may = member is not None and await may_take_value(
         context.wallet.store, member.id, client_id=partner.client_id, scope=SCOPE, now=context.now
-    ):
-        payment = _read(wanted, partner)
-        if isinstance(payment, Problem):
-            return told(payment, PaymentAuthorized)
-        await joined(ledger, member)
-        command = Command(
-            member=member.id,
-            actor=partner.actor,
+    )
+    if member is None or not may:
+        return await answer_kept(
+            no_member() if member is None else presence_needed(),
+            context,
+            PaymentAuthorized,
             key=wanted.idempotency_key,
-            operation=AUTHORIZE,
             fingerprint=fingerprint,
-            decide=partial(decide_payment, payment),
-            check=lambda programme, _now: check_payment(payment, programme),
+            extra=_authorized,
         )
-        return await answer(await ledger.commit(command), member, context, PaymentAuthorized, extra=_authorized)
-    kept = await ledger.kept(partner.actor, wanted.idempotency_key, fingerprint)
-    if kept is not None:
-        return await answer(kept, None, context, PaymentAuthorized, extra=_authorized)
-    return told(no_member() if member is None else presence_needed(), PaymentAuthorized)
+    payment = _read(wanted, partner)
+    if isinstance(payment, Problem):
+        return told(payment, PaymentAuthorized)
+    await joined(ledger, member)
+    command = Command(
+        member=member.id,
+        actor=partner.actor,
+        key=wanted.idempotency_key,
+        operation=AUTHORIZE,
+        fingerprint=fingerprint,
+        decide=partial(decide_payment, payment),
+        check=lambda programme, _now: check_payment(payment, programme),
+    )
+    return await answer(await ledger.commit(command), member, context, PaymentAuthorized, extra=_authorized)
 
 
 def _read(wanted: AuthorizePaymentInput, partner: PartnerCaller) -> Payment | Problem:

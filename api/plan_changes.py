@@ -9,8 +9,8 @@ from api.context import Info, require_member
 from api.faults import Faults, plain
 from api.members import locale_of, own_record
 from api.plans import PlanStatus, plan_status, plan_type
-from api.posted import Posted, answer, told
-from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, NotFound, WrongState
+from api.posted import Posted, answer
+from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, NotFound, WrongState, told
 from api.scalars import IdempotencyKey
 from domain.commands.plan import check_joining_plan, decide_joining_plan, leaving
 from domain.ledger.command import Command, fingerprint_of

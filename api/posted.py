@@ -7,8 +7,9 @@ import strawberry
 
 from api.context import Context
 from api.members import Member, locale_of, member_type
-from api.problems import problem_type
+from api.problems import told
 from api.wallet import Entry, entry_types
+from domain.ledger.command import Fingerprint
 from domain.ledger.commit import Outcome
 from domain.ledger.entry import Entry as JournalEntry
 from domain.members.member import Member as MemberRecord
@@ -29,7 +30,6 @@ class Posted:
 
 
 _P = TypeVar("_P", bound=Posted)
-_R = TypeVar("_R")
 
 
 async def answer(
@@ -40,7 +40,7 @@ async def answer(
     *,
     extra: Callable[[JournalEntry], Mapping[str, Any]] | None = None,
 ) -> _P:
-    """The outcome as `kind`, or as its problem (see :func:`told`).
+    """The outcome as `kind`, or as its problem (see :func:`api.problems.told`).
 
     `member` is whose wallet the command was for; None, or another than the entry's, is looked up. `extra` reads
     from the entry what `kind` has beside it.
@@ -57,10 +57,18 @@ async def answer(
     return kind(entry=entry, member=shown, replayed=outcome.replayed, **more)
 
 
-def told(problem: Problem, instead_of: type[_R]) -> _R:
-    """The problem, where `instead_of` would have been answered.
+async def answer_kept(
+    problem: Problem,
+    context: Context,
+    kind: type[_P],
+    *,
+    key: str,
+    fingerprint: Fingerprint,
+    extra: Callable[[JournalEntry], Mapping[str, Any]] | None = None,
+) -> _P:
+    """What the caller's key came to before, else the problem: what the input names cannot be found or touched by now.
 
-    The result's union must have it beside that type, which the schema sees to: whatever else comes is a bug.
+    A key keeps its outcome even so, such as after the code on the member's screen has changed (SEMANTICS §1).
     """
-    del instead_of
-    return problem_type(problem)  # type: ignore[return-value]  # the one place where a union is not spelt out
+    kept = await context.wallet.ledger.kept(context.caller.actor, key, fingerprint)
+    return told(problem, kind) if kept is None else await answer(kept, None, context, kind, extra=extra)

@@ -1,16 +1,19 @@
 """The contract's problems as GraphQL types, and the way from the domain's problem values to them.
 
-A result union names the types that it may answer with; `problem_type` makes the instance. Programme problems
+A result union names the types that it may answer with; `told` answers with one of them. Programme problems
 have no value in the journal, so they are made by the module of the programme itself.
 """
 
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
 import strawberry
 
 from api.scalars import Decimal
 from domain import problems
+
+_R = TypeVar("_R")
 
 
 @strawberry.interface(description="What a caller can act on. Every result union may answer with any of these.")
@@ -161,3 +164,12 @@ def problem_type(problem: problems.Problem) -> ProblemType:
         case problems.WrongState():
             return WrongState(code=code, message=message, state=problem.state)
     raise AssertionError(f"a problem without a GraphQL type: {type(problem).__name__}")
+
+
+def told(problem: problems.Problem, instead_of: type[_R]) -> _R:
+    """The problem, where `instead_of` would have been answered.
+
+    The result's union must have it beside that type, which the schema sees to: whatever else comes is a bug.
+    """
+    del instead_of
+    return problem_type(problem)  # type: ignore[return-value]  # the one place where a union is not spelt out

@@ -17,7 +17,7 @@ from api.errors import InvalidValue
 from api.faults import Faults, given, plain
 from api.members import MemberLookup, find_members, locale_of, no_member
 from api.money import Money, MoneyInput, money
-from api.posted import Posted, answer, told
+from api.posted import Posted, answer, answer_kept
 from api.problems import (
     DuplicateReceipt,
     IdempotencyMismatch,
@@ -27,6 +27,7 @@ from api.problems import (
     NotEligible,
     NotFound,
     WrongState,
+    told,
 )
 from api.scalars import Decimal, IdempotencyKey, Long
 from api.wallet import Explanation, explanations
@@ -170,10 +171,9 @@ async def _record(context: Context, purchase: PurchaseInput, member: Member | No
     ledger = context.wallet.ledger
     fingerprint = fingerprint_of(RECORD, plain(purchase))
     if member is None:
-        kept = await ledger.kept(context.caller.actor, purchase.idempotency_key, fingerprint)
-        if kept is None:
-            return told(no_member(), PurchaseRecorded)
-        return await answer(kept, None, context, PurchaseRecorded)
+        return await answer_kept(
+            no_member(), context, PurchaseRecorded, key=purchase.idempotency_key, fingerprint=fingerprint
+        )
     receipt = read_receipt(purchase, member, context)
     if isinstance(receipt, Problem):
         return told(receipt, PurchaseRecorded)
@@ -210,11 +210,10 @@ async def _return(context: Context, wanted: ReturnInput) -> ReturnPurchaseResult
     fingerprint = fingerprint_of(RETURN, plain(wanted))
     bought = await ledger.journal.entry(wanted.purchase)
     if bought is None or not _is_own(bought, context):
-        kept = await ledger.kept(actor, wanted.idempotency_key, fingerprint)
-        if kept is None:
-            unknown = Missing(message=f"You recorded no purchase {wanted.purchase[:60]}.", what="purchase")
-            return told(unknown, PurchaseReturned)
-        return await answer(kept, None, context, PurchaseReturned)
+        unknown = Missing(message=f"You recorded no purchase {wanted.purchase[:60]}.", what="purchase")
+        return await answer_kept(
+            unknown, context, PurchaseReturned, key=wanted.idempotency_key, fingerprint=fingerprint
+        )
     assert bought.purchase is not None, bought.id
     faults, amount = Faults(), given(wanted.amount)
     purchase_return = PurchaseReturn(

@@ -12,7 +12,7 @@ from api.context import Context, Info, require_member, require_partner
 from api.described import described
 from api.faults import Faults, plain
 from api.members import MemberLookup, find_members, no_member, own_record, voucher_now
-from api.posted import Posted, answer, told
+from api.posted import Posted, answer
 from api.problems import (
     IdempotencyMismatch,
     InsufficientBalance,
@@ -22,6 +22,7 @@ from api.problems import (
     NotFound,
     OutOfStock,
     WrongState,
+    told,
 )
 from api.scalars import IdempotencyKey
 from api.vouchers import Voucher

@@ -12,7 +12,7 @@ from api.context import Info
 from api.described import described
 from api.errors import BAD_USER_INPUT, ExposedError, InvalidValue
 from api.faults import Faults, given
-from api.posted import told
+from api.problems import told
 from api.profiles import ProfileInput, read_profile, referral_code
 from api.sessions import Session, SignInResult, session_type
 from api.tokens import ScopeUnknown

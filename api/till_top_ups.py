@@ -11,8 +11,8 @@ from api.described import described
 from api.faults import Faults, plain
 from api.members import MemberLookup, find_members, no_member
 from api.money import MoneyInput
-from api.posted import Posted, answer, told
-from api.problems import DuplicateReceipt, IdempotencyMismatch, InvalidInput, LimitReached, NotFound
+from api.posted import Posted, answer, answer_kept
+from api.problems import DuplicateReceipt, IdempotencyMismatch, InvalidInput, LimitReached, NotFound, told
 from api.scalars import IdempotencyKey
 from domain.commands.top_up import TopUp, check_top_up, decide_top_up
 from domain.ledger.command import Command, fingerprint_of
@@ -59,8 +59,7 @@ async def _top_up(context: Context, partner: PartnerCaller, wanted: TillTopUpInp
     ledger, fingerprint = context.wallet.ledger, fingerprint_of(TOP_UP, plain(wanted))
     (member,) = await find_members(context, [wanted.member])
     if member is None:
-        kept = await ledger.kept(partner.actor, wanted.idempotency_key, fingerprint)
-        return told(no_member(), ToppedUp) if kept is None else await answer(kept, None, context, ToppedUp)
+        return await answer_kept(no_member(), context, ToppedUp, key=wanted.idempotency_key, fingerprint=fingerprint)
     top_up = _read(wanted, member, partner)
     if isinstance(top_up, Problem):
         return told(top_up, ToppedUp)

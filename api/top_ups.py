@@ -13,8 +13,9 @@ from api.context import Context, Info, require_member
 from api.described import described
 from api.errors import Unavailable
 from api.faults import Faults, given, plain
+from api.members import own_record
 from api.money import Money, MoneyInput, money
-from api.posted import Posted, answer, told
+from api.posted import Posted, answer, answer_kept
 from api.problems import (
     IdempotencyMismatch,
     InsufficientBalance,
@@ -23,6 +24,7 @@ from api.problems import (
     NotEligible,
     NotFound,
     WrongState,
+    told,
 )
 from api.scalars import Decimal, IdempotencyKey
 from api.wallet import AutoTopUp, auto_top_up_type
@@ -38,7 +40,6 @@ from domain.ledger.entry import Entry as JournalEntry
 from domain.ledger.entry import EntryKind
 from domain.ledger.posting import currency_of, pocket_of
 from domain.members.enrolment import joined
-from domain.members.member import member_by_id
 from domain.payments.auto_top_up import set_auto_top_up
 from domain.payments.payer import AutoTopUp as AutoTopUpSetting
 from domain.payments.provider import ProviderUnavailable
@@ -136,9 +137,7 @@ async def _start(info: Info, wanted: StartTopUpInput) -> StartTopUpResult:
         return told(wrong, TopUpStarted)
     if services.provider is None:
         return told(_no_provider(), TopUpStarted)
-    member = await member_by_id(services.store, caller.member_id)
-    assert member is not None, "a session of nobody"
-    member = await joined(services.ledger, member)
+    member = await joined(services.ledger, await own_record(info))
     try:
         started = await start_top_up(
             services.ledger,
@@ -190,11 +189,15 @@ async def _refund(context: Context, wanted: RefundTopUpInput) -> RefundTopUpResu
     top_up = await ledger.journal.entry(wanted.top_up)
     asset = None if top_up is None else prepaid_of(top_up, CLEARING)
     if top_up is None or asset is None or top_up.kind is not EntryKind.TOP_UP:
-        kept = await ledger.kept(actor, wanted.idempotency_key, fingerprint)
-        if kept is not None:
-            return await answer(kept, None, context, TopUpRefunded, extra=_refunded)
         unknown = f"There is no top-up {wanted.top_up[:60]} that a card paid for."
-        return told(Missing(message=unknown, what="topUp"), TopUpRefunded)
+        return await answer_kept(
+            Missing(message=unknown, what="topUp"),
+            context,
+            TopUpRefunded,
+            key=wanted.idempotency_key,
+            fingerprint=fingerprint,
+            extra=_refunded,
+        )
     faults, amount = Faults(), given(wanted.amount)
     refund = TopUpRefund(
         top_up=top_up.id,

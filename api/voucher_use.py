@@ -15,8 +15,8 @@ from api.described import described
 from api.errors import ExposedError
 from api.faults import Faults, plain
 from api.members import locale_of, voucher_now
-from api.posted import Posted, answer, told
-from api.problems import IdempotencyMismatch, InvalidInput, LimitReached, NotFound, WrongState
+from api.posted import Posted, answer
+from api.problems import IdempotencyMismatch, InvalidInput, LimitReached, NotFound, WrongState, told
 from api.scalars import IdempotencyKey
 from api.vouchers import Voucher, voucher_type
 from domain.commands.redemption import decide_use, load_past
