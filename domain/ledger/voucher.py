@@ -6,6 +6,7 @@ last character a check over the others (SEMANTICS §5.5).
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,9 @@ from typing import Any
 from domain.ledger.lot import Allocation, allocation_documents, allocations_from
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_LOOKALIKES = str.maketrans({"O": "0", "I": "1", "L": "1", "-": "", " ": ""})
+_LOOKALIKES = str.maketrans({"O": "0", "I": "1", "L": "1"})
+_GAPS = re.compile(r"[\s_\u00ad\u200b\u2010-\u2015\u2212\ufeff-]+")
+"""What stands between characters when a code is typed, pasted or scanned: white space and every kind of dash."""
 _RANDOM_CHARACTERS = 11
 
 
@@ -82,7 +85,7 @@ def code_from(seed: bytes, identifier: str) -> str:
 
 def normal_code(text: str) -> str | None:
     """The code as stored, however it was typed; None when its form or its check character is wrong."""
-    plain = text.upper().translate(_LOOKALIKES)
+    plain = _GAPS.sub("", text).upper().translate(_LOOKALIKES)
     if len(plain) != _RANDOM_CHARACTERS + 1 or any(character not in ALPHABET for character in plain):
         return None
     if _check_character(plain[:-1]) != plain[-1]:

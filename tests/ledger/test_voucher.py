@@ -3,6 +3,7 @@
 from itertools import combinations
 from typing import Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,13 @@ def test_it_is_read_in_small_letters_with_look_alikes_and_other_gaps(seed: bytes
 
     spellings = (typed, f" {typed.replace('-', ' ')} ", typed.replace("-", ""))
     assert [normal_code(text) for text in spellings] == [code] * 3
+
+
+@pytest.mark.parametrize("gap", ["\t", "\n", "\u00a0", "\u2011", "\u2013", "\u2014", "\u200b", "_"])
+def test_it_is_read_with_the_gaps_of_other_keyboards_and_of_pasted_text(gap: str) -> None:
+    code = code_from(b"seed", "m.1.v0")
+
+    assert normal_code(f"{gap}{code.replace('-', gap)}{gap}") == code
 
 
 @given(SEEDS)
