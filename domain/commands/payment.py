@@ -151,7 +151,7 @@ def decide_refund(refund: Refund, situation: Situation) -> Entry | Problem:
         return NotFound(message=f"You took no payment {refund.payment}.", what="payment")
     parts = paid_parts(begun, history.ended)
     if not parts:
-        state = "HELD" if history.ended is None else "VOID"
+        state = "HELD" if history.ended is None else _state_of_void(history.ended, begun)
         return WrongState(message="The payment was not captured, so there is nothing to refund.", state=state)
     refunded = {part.asset: refunded_minor(history.refunds, part.asset) for part in parts}
     left = sum(part.amount for part in parts) - sum(refunded.values())
@@ -284,6 +284,11 @@ def _not_open(hold_id: str, merchant: str, situation: Situation) -> Problem:
         return WrongState(message="The payment was captured when it was authorized.", state="CAPTURED")
     if ended is not None and ended.kind is EntryKind.CAPTURE:
         return WrongState(message="The hold was captured already.", state="CAPTURED")
-    if ended is not None and ended.actor == begun.actor:
+    if ended is not None and _state_of_void(ended, begun) == "VOID":
         return WrongState(message="The hold was voided already.", state="VOID")
     return WrongState(message="The hold's time is over; the money went back.", state="EXPIRED")
+
+
+def _state_of_void(ended: Entry, begun: Entry) -> str:
+    """Whether the partner let the hold go, or its time was over."""
+    return "VOID" if ended.actor == begun.actor else "EXPIRED"
