@@ -18,6 +18,9 @@ from domain.problems import LimitReached, Problem, invalid
 from domain.programme.earning import UsageChange, earn_event
 from domain.programme.programme import Programme
 
+AT_TILL = "TOP_UP_AT_TILL"
+"""The origin of lots that a till was paid for: what a card paid for stays apart, since it alone goes back to one."""
+
 _RULE = "@top_up"
 """Where the wallet's usage counts top-ups; no earning rule can have this id."""
 
@@ -105,7 +108,8 @@ def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
     if problem is not None and not top_up.is_paid:
         return problem
     origin = EntryKind.TOP_UP.value
-    draft.award(prepaid, top_up.amount_minor, source=top_up.source, origin=origin)
+    paid = AT_TILL if top_up.source.startswith("till/") else origin
+    draft.award(prepaid, top_up.amount_minor, source=top_up.source, origin=paid)
     earned = earn_event(
         programme,
         "top_up",

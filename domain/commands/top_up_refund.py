@@ -1,7 +1,7 @@
 """A top-up goes back to the card that paid it: unspent paid money only, never above what it brought (SEMANTICS §6.6).
 
-What counts as paid is what is left in lots of top-ups; a balance that staff gave, or value that a promotion gave,
-never turns into money on a card. What the top-up had earned stays with the member.
+What counts as paid is what is left in lots of top-ups by card; what was paid at a till, given by staff or promised by
+a promotion never turns into money on a card. What the top-up had earned stays with the member.
 """
 
 from dataclasses import dataclass

@@ -152,7 +152,10 @@ class SandboxProvider:
             raise SignatureInvalid("signature")
         if int(stamp) < time.time() - TOLERANCE_SECONDS:
             raise SignatureInvalid("timestamp")
-        return _event(orjson.loads(body))
+        try:
+            return _event(orjson.loads(body))
+        except (orjson.JSONDecodeError, AttributeError) as error:
+            raise SignatureInvalid("shape") from error
 
     async def close(self) -> None:
         """Nothing of its own is open."""

@@ -122,6 +122,7 @@ async def start_top_up(
         problem = check_top_up(wanted, ledger.programme)
         if problem is not None:
             return problem
+        await close_declined(ledger, provider, fresh)
     top_up = await reserve(ledger, fresh)
     if top_up.fingerprint.digest != fingerprint.digest:
         return mismatch(top_up.fingerprint, fingerprint)
@@ -171,9 +172,42 @@ async def close_overdue(store: Store, provider: Provider, top_up: StartedTopUp, 
         await look_again(store, top_up, at=now + OPEN_FOR)
 
 
+async def close_declined(ledger: Ledger, provider: Provider, fresh: StartedTopUp) -> None:
+    """Cancel the intents of the member's own top-ups that were declined, before their headroom goes to a fresh one.
+
+    Otherwise they could be paid with other cards beside it, past every limit. One that turns out to be paid reserves
+    again until its webhook comes. Raises ProviderUnavailable.
+    """
+    store, now = ledger.store, ledger.now()
+    wanted = {"member": fresh.member, "state": TopUpState.FAILED.value, "entry": {"$exists": False}}
+    declined = await store.top_ups.find(wanted).to_list()
+    if not declined or await _limit(ledger, fresh) is not None:
+        return
+    for found in declined:
+        top_up = top_up_from(found)
+        intent = await provider.cancel((await intent_of(store, provider, top_up)).id)
+        if intent.status is IntentStatus.CANCELLED:
+            await end(store, top_up.id, TopUpState.CANCELLED)
+        else:
+            await store.top_ups.update_one(
+                {"_id": top_up.id, "state": TopUpState.FAILED.value},
+                {"$set": to_bson({"state": OPEN, "due_at": now + OPEN_FOR})},
+            )
+
+
+async def note_declined(store: Store, identifier: str) -> None:
+    """A card was declined: nothing is reserved any more, and another card may pay until the top-up's time is over."""
+    await store.top_ups.update_one({"_id": identifier, "state": OPEN}, {"$set": {"state": TopUpState.FAILED.value}})
+
+
 async def end(store: Store, identifier: str, state: TopUpState, **more: Any) -> bool:
-    """Close an open top-up; whether it was open. Money that came closes one that had ended otherwise, too."""
-    ended = {"_id": identifier, "state": OPEN}
+    """Close an open top-up; whether it was open.
+
+    Money that came closes one that had ended otherwise, too, and a cancellation one that was declined.
+    """
+    ended: dict[str, Any] = {"_id": identifier, "state": OPEN}
+    if state is TopUpState.CANCELLED:
+        ended = {"_id": identifier, "state": {"$in": [OPEN, TopUpState.FAILED.value]}}
     if state is TopUpState.SUCCEEDED:
         ended = {"_id": identifier}
     result = await store.top_ups.update_one(
@@ -183,10 +217,8 @@ async def end(store: Store, identifier: str, state: TopUpState, **more: Any) -> 
 
 
 async def look_again(store: Store, top_up: StartedTopUp, *, at: datetime) -> None:
-    """Have a worker look at an open top-up then."""
-    await store.top_ups.update_one(
-        {"_id": top_up.id, "state": OPEN, "due_at": top_up.due_at}, {"$set": to_bson({"due_at": at})}
-    )
+    """Have a worker look at a top-up that waits then."""
+    await store.top_ups.update_one({"_id": top_up.id, "due_at": top_up.due_at}, {"$set": to_bson({"due_at": at})})
 
 
 async def find_by_key(store: Store, member: str, key: str) -> StartedTopUp | None:

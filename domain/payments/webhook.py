@@ -25,7 +25,7 @@ from domain.payments.payer import save_method
 from domain.payments.provider import EventKind, Intent, Provider, ProviderEvent, RefundStatus
 from domain.payments.refund import note_refund, refunded_of
 from domain.payments.sandbox import SandboxProvider
-from domain.payments.top_up import CLEARING, StartedTopUp, TopUpState, end, find_top_up, top_up_from
+from domain.payments.top_up import CLEARING, StartedTopUp, TopUpState, end, find_top_up, note_declined, top_up_from
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 
@@ -146,8 +146,10 @@ async def _post(ledger: Ledger, top_up: StartedTopUp, intent: Intent) -> Taken:
 
 async def _fail(ledger: Ledger, top_up: StartedTopUp, kind: EventKind, intent: Intent) -> Taken:
     """A failure frees the headroom; whoever pays with another card after it is credited all the same."""
-    if top_up.entry is None:
-        await end(ledger.store, top_up.id, TopUpState.FAILED if kind is EventKind.FAILED else TopUpState.CANCELLED)
+    if top_up.entry is None and kind is EventKind.FAILED:
+        await note_declined(ledger.store, top_up.id)
+    elif top_up.entry is None:
+        await end(ledger.store, top_up.id, TopUpState.CANCELLED)
     elif kind is EventKind.FAILED:
         await charge_failed(ledger, top_up, attempt=intent.attempt, reason="payment_failed")
     return _NOTED

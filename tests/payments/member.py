@@ -4,8 +4,10 @@ from functools import partial
 from typing import Any
 
 from domain.commands.payment import Payment, decide_payment
+from domain.commands.top_up import TopUp, decide_top_up
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.entry import Entry, EntryKind, entry_from
+from domain.members.member import member_by_id
 from domain.payments import due
 from domain.payments.provider import Provider
 from domain.store.slots import SLOTS
@@ -120,6 +122,25 @@ async def pay(shop: Shop, member: str, minor: int) -> Entry:
             operation="authorizePayment",
             fingerprint=fingerprint_of("authorizePayment", {"amount": minor}),
             decide=partial(decide_payment, payment),
+        )
+    )
+    assert isinstance(outcome.decided, Entry), outcome.decided
+    return outcome.decided
+
+
+async def top_up_at_till(shop: Shop, member: str, minor: int) -> Entry:
+    """Cash taken at the till."""
+    found = await member_by_id(shop.services.store, member)
+    assert found is not None, member
+    cash = TopUp(member=found, source=f"till/{shop.till_id}", amount_minor=minor, currency="USD")
+    outcome = await shop.services.ledger.commit(
+        Command(
+            member=member,
+            actor=f"partner:{shop.till_id}",
+            key=new_key(),
+            operation="topUpAtTill",
+            fingerprint=fingerprint_of("topUpAtTill", {"amount": minor}),
+            decide=partial(decide_top_up, cash),
         )
     )
     assert isinstance(outcome.decided, Entry), outcome.decided

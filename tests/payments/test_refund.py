@@ -8,7 +8,17 @@ from domain.ledger.audit import audit
 from domain.ledger.entry import EntryKind
 from domain.payments import due
 from tests.api.shop import Shop, codes, new_key
-from tests.payments.member import REFUND, available, entries, pay, provider_of, refund, top_up, work
+from tests.payments.member import (
+    REFUND,
+    available,
+    entries,
+    pay,
+    provider_of,
+    refund,
+    top_up,
+    top_up_at_till,
+    work,
+)
 
 
 async def test_it_takes_its_own_scope(shop: Shop) -> None:
@@ -67,6 +77,21 @@ async def test_money_that_staff_gave_does_not_go_to_a_card(shop: Shop) -> None:
     answered = await refund(shop, entry.id, "1.00")
 
     assert (answered["__typename"], answered["available"]) == ("InsufficientBalance", "0.00")
+
+
+async def test_cash_paid_at_a_till_does_not_go_to_a_card(shop: Shop) -> None:
+    member = await shop.enrol()
+    entry = await top_up(shop, member)
+    await pay(shop, member, 15_00)
+    await top_up_at_till(shop, member, 50_00)
+
+    more = await refund(shop, entry.id, "5.01")
+    rest = await refund(shop, entry.id, "5.00")
+
+    assert (more["__typename"], more["available"]) == ("InsufficientBalance", "5.00")
+    assert rest["refunded"]["amount"] == "5.00"
+    assert await available(shop, member) == "50.00"
+    assert (await audit(shop.services.store)).ok
 
 
 async def test_more_than_the_top_up_brought_does_not_go_back(shop: Shop) -> None:

@@ -1,11 +1,14 @@
 """startTopUp in a sandbox: what it answers, what it reserves, and that two at once cannot pass a limit."""
 
 import asyncio
+import hmac
+import time
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from domain.derived_key import derive_key
 from domain.ledger.audit import audit
 from domain.ledger.entry import EntryKind
 from domain.payments.reservations import reserved_minor
@@ -131,6 +134,54 @@ async def test_a_declined_card_frees_the_headroom_and_another_card_still_pays(sh
     assert (declined, paid) == (False, True)
     assert freed == (0, "FAILED")
     assert await available(shop, member) == "150.00"
+
+
+@pytest.mark.parametrize("body", [b"not json", b"", b"[]", b"null", b"{}", b"\xff"])
+async def test_a_signed_body_that_is_no_event_is_refused(shop: Shop, body: bytes) -> None:
+    stamp = f"{int(time.time())}"
+    key = derive_key(shop.services.settings.secret, "sandbox-payments")
+    signature = f"t={stamp},v1={hmac.new(key, f'{stamp}.'.encode() + body, 'sha256').hexdigest()}"
+
+    answered = await shop.http.post("/webhooks/stripe", content=body, headers={"Stripe-Signature": signature})
+
+    assert answered.status_code == 400
+    assert await shop.services.store.provider_events.count_documents({}) == 0
+
+
+async def test_top_ups_that_were_declined_cannot_all_be_paid_past_the_limits(shop: Shop) -> None:
+    member = await shop.enrol()
+    secrets = []
+    for _ in range(4):
+        secrets.append((await start(shop, member, a_top_up("150.00")))["clientSecret"])
+        await confirm(shop, secrets[-1], "DECLINED")
+
+    paid = [await confirm(shop, secret) for secret in secrets]
+
+    assert paid == [False, False, False, True]
+    assert await available(shop, member) == "150.00"
+
+
+async def test_a_start_that_is_refused_leaves_a_declined_top_up_to_be_paid(shop: Shop) -> None:
+    member = await shop.enrol()
+    declined = await start(shop, member, a_top_up("150.00"))
+    await confirm(shop, declined["clientSecret"], "DECLINED")
+
+    refused = await start(shop, member, a_top_up("150.01"))
+    paid = await confirm(shop, declined["clientSecret"])
+
+    assert (refused["__typename"], paid) == ("LimitReached", True)
+
+
+async def test_a_declined_top_up_cannot_be_paid_once_its_hour_is_over(shop: Shop) -> None:
+    member = await shop.enrol()
+    started = await start(shop, member)
+    await confirm(shop, started["clientSecret"], "DECLINED")
+
+    await shop.advance(format_instant(shop.clock.now() + timedelta(hours=2)))
+    paid = await confirm(shop, started["clientSecret"])
+
+    assert (paid, await state_of(shop, started["topUp"])) == (False, "CANCELLED")
+    assert await available(shop, member) == "0.00"
 
 
 async def test_a_top_up_that_nobody_pays_is_cancelled_and_cannot_be_paid_any_more(shop: Shop) -> None:
