@@ -28,6 +28,7 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.payments
 	$(BIN)/python -m benchmarks.purchases_http
 
 format: $(STAMP)

@@ -34,9 +34,8 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from benchmarks.measured import machine, markdown_table, percentile, write
+from benchmarks.measured import machine, percentile, show_and_keep
 from benchmarks.workload import MEMBERS, REFUSED_SHARE, SPENDING_SHARE, Till, new_members, opening
 from domain.ledger.command import Command
 from domain.ledger.commit import Ledger
@@ -380,28 +379,34 @@ def ratio(by_name: Mapping[str, Sequence[Sample]], other: str) -> float:
     )
 
 
-def report(samples: Samples, about: Mapping[str, str], console: Console) -> None:
-    """Prints the table and keeps it."""
-    rows = rows_of(samples)
-    table = Table(title="Commands a second, medians over the rounds")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*row, end_section=row[1] == rows[-1][1])
-    console.print(table)
+def report(
+    name: str,
+    title: str,
+    *,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    samples: Samples,
+    about: Mapping[str, str],
+    console: Console,
+) -> None:
+    """Prints the rows and keeps them with the samples; what failed is said, and not counted."""
     failed = sum(each.failed for by_name in samples.values() for rounds in by_name.values() for each in rounds)
     if failed:
-        console.print(f"[red]{failed} commands failed and are not counted.")
+        console.print(f"[red]{failed} failed and are not counted.")
     figures = {
-        "about": about,
-        "rounds": {
-            str(callers): {name: [asdict(each) for each in rounds] for name, rounds in by_name.items()}
-            for callers, by_name in samples.items()
-        },
+        str(callers): {of: [asdict(each) for each in rounds] for of, rounds in by_name.items()}
+        for callers, by_name in samples.items()
     }
-    noted = "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in about.items())
-    for path in write("ledger", figures, f"{markdown_table(COLUMNS, rows)}\n{noted}"):
-        console.print(f"Written: {path}")
+    show_and_keep(
+        name,
+        title,
+        columns=columns,
+        rows=rows,
+        rounds=figures,
+        about=about,
+        console=console,
+        last_of_section=rows[-1][1],
+    )
 
 
 async def run(arguments: argparse.Namespace, url: str, console: Console) -> None:
@@ -423,7 +428,15 @@ async def run(arguments: argparse.Namespace, url: str, console: Console) -> None
         samples = await measure(
             contestants, arguments.callers, rounds=arguments.rounds, seconds=arguments.seconds, console=console
         )
-    report(samples, about, console)
+    report(
+        "ledger",
+        "Commands a second, medians over the rounds",
+        columns=COLUMNS,
+        rows=rows_of(samples),
+        samples=samples,
+        about=about,
+        console=console,
+    )
 
 
 def _versions_of_medici() -> dict[str, str]:

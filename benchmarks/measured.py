@@ -10,6 +10,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
+from rich.console import Console
+from rich.table import Table
+
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -32,13 +35,36 @@ def machine() -> dict[str, str]:
     }
 
 
-def write(name: str, figures: Mapping[str, Any], markdown: str) -> list[Path]:
-    """Keeps the figures as `results/<name>.json` and the tables as `results/<name>.md`; the paths."""
+def show_and_keep(
+    name: str,
+    title: str,
+    *,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    rounds: Any,
+    about: Mapping[str, str],
+    console: Console,
+    last_of_section: str | None = None,
+) -> None:
+    """Prints the rows, and keeps `rounds` as `results/<name>.json` and the rows as `results/<name>.md`.
+
+    A line is drawn after each row that has `last_of_section` in its second column.
+    """
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row, end_section=row[1] == last_of_section)
+    console.print(table)
+    noted = "".join(f"- {each.replace('_', ' ')}: {value}\n" for each, value in about.items())
+    figures = json.dumps({"about": about, "rounds": rounds}, indent=2)
     RESULTS.mkdir(exist_ok=True)
-    paths = [RESULTS / f"{name}.json", RESULTS / f"{name}.md"]
-    paths[0].write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    paths[1].write_text(markdown, encoding="utf-8")
-    return paths
+    for path, text in (
+        (RESULTS / f"{name}.json", f"{figures}\n"),
+        (RESULTS / f"{name}.md", f"{markdown_table(columns, rows)}\n{noted}"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        console.print(f"Written: {path}")
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,9 +9,8 @@ import argparse
 import asyncio
 import logging
 import statistics
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -20,10 +19,9 @@ from typing import Final
 import structlog
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.ledger import OPENED_BEFORE, Local, Sample, Samples, measure, opened_ledger, server
-from benchmarks.measured import machine, markdown_table, write
+from benchmarks.ledger import OPENED_BEFORE, Local, Sample, Samples, measure, opened_ledger, report, server
+from benchmarks.measured import machine
 from benchmarks.workload import CURRENCY, MEMBERS, Till, new_members
 from domain.commands.adjustment import Adjustment, decide_adjustment
 from domain.commands.payment import Capture, Payment, check_payment, decide_capture, decide_payment, load_hold
@@ -135,30 +133,6 @@ def rows_of(samples: Samples) -> list[list[str]]:
     ]
 
 
-def report(samples: Samples, about: Mapping[str, str], console: Console) -> None:
-    """Prints the table and keeps it."""
-    rows = rows_of(samples)
-    table = Table(title="Payments and purchases a second, medians over the rounds")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*row, end_section=row[1] == PAIRS)
-    console.print(table)
-    every = [each for by_name in samples.values() for rounds in by_name.values() for each in rounds]
-    if failed := sum(each.failed for each in every):
-        console.print(f"[red]{failed} failed and are not counted.")
-    figures = {
-        "about": about,
-        "rounds": {
-            str(callers): {name: [asdict(each) for each in rounds] for name, rounds in by_name.items()}
-            for callers, by_name in samples.items()
-        },
-    }
-    noted = "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in about.items())
-    for path in write("payments", figures, f"{markdown_table(COLUMNS, rows)}\n{noted}"):
-        console.print(f"Written: {path}")
-
-
 async def run(arguments: argparse.Namespace, url: str, console: Console) -> None:
     members = new_members(arguments.members, datetime.now(UTC) - OPENED_BEFORE)
     about = machine() | {
@@ -170,7 +144,15 @@ async def run(arguments: argparse.Namespace, url: str, console: Console) -> None
         samples = await measure(
             contestants, arguments.callers, rounds=arguments.rounds, seconds=arguments.seconds, console=console
         )
-    report(samples, about, console)
+    report(
+        "payments",
+        "Payments and purchases a second, medians over the rounds",
+        columns=COLUMNS,
+        rows=rows_of(samples),
+        samples=samples,
+        about=about,
+        console=console,
+    )
 
 
 def main() -> None:

@@ -27,9 +27,8 @@ from typing import Any, Final
 import httpx
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.measured import machine, markdown_table, percentile, write
+from benchmarks.measured import machine, percentile, show_and_keep
 from domain.money import to_decimal
 from domain.store.embedded import open_embedded
 
@@ -273,18 +272,17 @@ def report(samples: list[Sample], about: Mapping[str, str], console: Console) ->
     """Prints the rounds with their medians, and keeps them."""
     rows = [(str(number), *_cells([each])) for number, each in enumerate(samples, 1)]
     rows.append(("median", *_cells(samples)))
-    table = Table(title=f"recordPurchase over HTTP, {CONNECTIONS} connections, one server process")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
     if failed := sum(each.failed for each in samples):
         console.print(f"[red]{failed} requests failed and are not counted.")
-    noted = "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in about.items())
-    figures = {"about": about, "rounds": [asdict(each) for each in samples]}
-    for path in write("purchases_http", figures, f"{markdown_table(COLUMNS, rows)}\n{noted}"):
-        console.print(f"Written: {path}")
+    show_and_keep(
+        "purchases_http",
+        f"recordPurchase over HTTP, {CONNECTIONS} connections, one server process",
+        columns=COLUMNS,
+        rows=rows,
+        rounds=[asdict(each) for each in samples],
+        about=about,
+        console=console,
+    )
 
 
 def _cells(samples: list[Sample]) -> tuple[str, ...]:
