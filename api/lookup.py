@@ -2,7 +2,7 @@
 
 import strawberry
 
-from api.access import TABLE, Caller, MemberCaller, allows
+from api.access import TABLE, Caller, MemberCaller, PartnerCaller, allows
 from api.context import Context, Info
 from api.members import MemberLookup, find_account, locale_of, member_type
 from api.node import Node
@@ -77,7 +77,10 @@ async def _reward(context: Context, identifier: str) -> Reward | None:
 
 
 async def _partner(context: Context, identifier: str) -> Partner | None:
-    if getattr(context.caller, "client_id", None) != identifier:
+    """The calling partner itself; any partner for who manages them."""
+    caller = context.caller
+    is_itself = isinstance(caller, PartnerCaller) and caller.client_id == identifier
+    if not (is_itself or allows(caller, TABLE["Mutation.disablePartner"])):
         return None
     partner = await find_partner(context.wallet.store, identifier)
     return None if partner is None else partner_type(partner)

@@ -18,6 +18,7 @@ from api.described import described
 from api.errors import InvalidValue
 from api.faults import Faults, given, plain
 from api.member_code import MemberCode, member_code
+from api.member_sessions import MemberSession, member_sessions
 from api.node import Node
 from api.plans import PlanStatus, plan_status
 from api.problems import IdempotencyMismatch, InvalidInput, told
@@ -67,6 +68,10 @@ class Member(Node):
     )
     async def code(self, info: Info) -> MemberCode:
         return await member_code(info.context, self.id)
+
+    @described("Where the member is signed in, the last used first; at most 100. member")
+    async def sessions(self, info: Info) -> list[MemberSession]:
+        return await member_sessions(info.context, self.id)
 
     @strawberry.field
     async def referral(self, info: Info) -> ReferralStatus:

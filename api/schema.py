@@ -10,7 +10,7 @@ from api.donations import DonationMutation
 from api.gifts import GiftMutation
 from api.lookup import NodeQuery
 from api.members import MemberMutation, MemberQuery
-from api.partners import PartnerQuery
+from api.partners import PartnerMutation, PartnerQuery
 from api.payments import PaymentMutation
 from api.plan_changes import PlanMutation
 from api.programme import ProgrammeMutation, ProgrammeQuery
@@ -18,6 +18,7 @@ from api.purchases import PurchaseMutation, PurchaseQuery
 from api.redemptions import RedemptionMutation
 from api.sandbox import SandboxMutation
 from api.scalars import SCALARS
+from api.sessions import SessionMutation
 from api.till_top_ups import TillTopUpMutation
 from api.top_ups import TopUpMutation
 from api.voucher_use import VoucherMutation, VoucherQuery
@@ -30,6 +31,7 @@ class Query(MemberQuery, ProgrammeQuery, PurchaseQuery, VoucherQuery, PartnerQue
 
 @strawberry.type
 class Mutation(
+    SessionMutation,
     MemberMutation,
     RedemptionMutation,
     VoucherMutation,
@@ -44,6 +46,7 @@ class Mutation(
     PlanMutation,
     AdjustmentMutation,
     ProgrammeMutation,
+    PartnerMutation,
 ):
     pass
 

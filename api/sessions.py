@@ -1,15 +1,24 @@
-"""Sessions: what a phone is given when its member signs in."""
+"""Sessions: what a phone is given when its member signs in, how it stays signed in, and how it ends."""
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 
-from api.context import Context
-from api.members import Member, member_now
+from api.context import Context, Info, require_member
+from api.described import described
+from api.members import Member, member_now, member_type
 from api.problems import InvalidInput, SignInRefused
-from domain.members.session import begin_session
+from domain.members.account import account_by_id
+from domain.members.session import Refusal, begin_session, end_session, refresh_session, sign_out
+
+_REFUSED: Final = {
+    Refusal.UNKNOWN: "This is not a refresh token of this server. Sign in again.",
+    Refusal.EXPIRED: "The session was left alone for too long, or is too old. Sign in again.",
+    Refusal.REUSED: "This refresh token was used before, so the session has been ended. Sign in again.",
+    Refusal.ENDED: "The session has ended. Sign in again.",
+}
 
 
 @strawberry.type
@@ -24,10 +33,52 @@ class Session:
 SignInResult = Annotated[Session | SignInRefused | InvalidInput, strawberry.union("SignInResult")]
 
 
-async def session_type(member: str, context: Context, *, is_new: bool) -> Session:
-    """A session of that member, begun now."""
+@strawberry.type
+class SignedOut:
+    ended: bool
+
+
+@strawberry.type
+class SessionMutation:
+    @described("Each refresh token works once; showing a used one again ends the whole session family.")
+    async def refresh_session(self, info: Info, refresh_token: str) -> SignInResult:
+        """For 10 seconds the last used token gives its successor again, to a phone that lost the answer."""
+        context, services = info.context, info.context.wallet
+        refreshed = await refresh_session(services.store, services.settings.secret, refresh_token, now=context.now)
+        if isinstance(refreshed, Refusal):
+            return _refused(refreshed)
+        account = await account_by_id(services.store, refreshed.member)
+        if account is None:
+            return _refused(Refusal.ENDED)
+        access = await services.tokens.issue_member_token(refreshed.member, context.now, session=refreshed.id)
+        return Session(
+            access_token=access.text,
+            access_token_expires_at=access.expires_at,
+            refresh_token=refreshed.refresh_token,
+            member=replace(member_type(account.member, account.wallet, context, payer=account.payer), is_own=True),
+            is_new=False,
+        )
+
+    @described(
+        "Ends the session of this refresh token, used or not. `ended` is true when it has ended, now or before, and "
+        "false for a text that is no refresh token. Access tokens that are out live on until they expire, 10 minutes "
+        "at most."
+    )
+    async def sign_out(self, info: Info, refresh_token: str) -> SignedOut:
+        services = info.context.wallet
+        ended = await sign_out(services.store, services.settings.secret, refresh_token, now=info.context.now)
+        return SignedOut(ended=ended)
+
+    @described("End one of the member's own sessions, such as that of a lost phone. member")
+    async def end_session(self, info: Info, id: strawberry.ID) -> SignedOut:  # noqa: A002 -- as `node(id:)`
+        member, now = require_member(info).member_id, info.context.now
+        return SignedOut(ended=await end_session(info.context.wallet.store, id, now=now, member=member))
+
+
+async def session_type(member: str, context: Context, *, is_new: bool, device: str | None = None) -> Session:
+    """A session of that member, begun now; `device` is what his phone calls itself."""
     services = context.wallet
-    begun = await begin_session(services.store, services.settings.secret, member=member, now=context.now)
+    begun = await begin_session(services.store, services.settings.secret, member=member, now=context.now, device=device)
     access = await services.tokens.issue_member_token(member, context.now, session=begun.id)
     return Session(
         access_token=access.text,
@@ -36,3 +87,7 @@ async def session_type(member: str, context: Context, *, is_new: bool) -> Sessio
         member=replace(await member_now(member, context), is_own=True),
         is_new=is_new,
     )
+
+
+def _refused(because: Refusal) -> SignInRefused:
+    return SignInRefused(code="SIGN_IN_REFUSED", message=_REFUSED[because], reason=because.value)

@@ -106,6 +106,10 @@ class Tokens:
             caller = None
         return caller or Anonymous(token_refused=True)
 
+    def forget_partner(self, client_id: str) -> None:
+        """Ask anew whether the partner is welcome: this process disabled it, or let it in again."""
+        self._standing.forget(client_id)
+
     async def jwks(self, now: datetime) -> dict[str, Any]:
         """The public keys to verify with (RFC 7517): those that sign, will sign soon, or signed just now."""
         keyring = await self._current(now)

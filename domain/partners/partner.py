@@ -11,19 +11,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pymongo import ReturnDocument
 
 from domain.derived_key import derive_key
 from domain.partners.scopes import PARTNER_SCOPES, unknown_scopes
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 
+LIVE_SECRETS: Final = 2
 MAX_NAME_LENGTH: Final = 100
+MAX_REDIRECT_URIS: Final = 20
+MAX_REDIRECT_URI_LENGTH: Final = 500
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _PURPOSE: Final = "partner-secret"
 _MAX_SECRET_LENGTH: Final = 200
+_MAX_SHOWN: Final = 5
 
 
 class PartnerInvalid(ValueError):  # noqa: N818 -- says what is the case
-    """A partner cannot be made like this; `field` is name or scopes, and the text is fit to be shown."""
+    """A partner cannot be made like this; `field` is name, scopes or redirect_uris; the text is fit to be shown."""
 
     def __init__(self, field: str, message: str) -> None:
         self.field = field
@@ -57,15 +65,50 @@ def secret_hmac(secret: str, operator_secret: str) -> bytes:
     return hmac.digest(derive_key(operator_secret, _PURPOSE), secret.encode(), "sha256")
 
 
-def check_partner(name: str, scopes: Sequence[str]) -> None:
-    """Raises PartnerInvalid for a name or scopes that a partner cannot have."""
-    if not 1 <= len(name.strip()) <= MAX_NAME_LENGTH:
-        raise PartnerInvalid("name", f"A partner's name has 1 to {MAX_NAME_LENGTH} characters.")
+def check_partner(name: str, scopes: Sequence[str], redirect_uris: Sequence[str] = ()) -> None:
+    """Raises PartnerInvalid for a name, scopes or redirect URIs that a partner cannot have."""
+    if not 1 <= len(name.strip()) <= MAX_NAME_LENGTH or not name.isprintable():
+        raise PartnerInvalid("name", f"A partner's name has 1 to {MAX_NAME_LENGTH} characters that can be printed.")
     if unknown := unknown_scopes(scopes, PARTNER_SCOPES):
+        shown = ", ".join(each[:MAX_NAME_LENGTH] for each in unknown[:_MAX_SHOWN])
         raise PartnerInvalid(
-            "scopes",
-            f"Not a partner's scope: {', '.join(unknown)}. There are {', '.join(sorted(PARTNER_SCOPES))}.",
+            "scopes", f"Not a partner's scope: {shown}. There are {', '.join(sorted(PARTNER_SCOPES))}."
         )
+    if len(redirect_uris) > MAX_REDIRECT_URIS:
+        raise PartnerInvalid("redirect_uris", f"There are {len(redirect_uris)}; up to {MAX_REDIRECT_URIS} are taken.")
+    for number, uri in enumerate(redirect_uris):
+        if (wrong := wrong_with_redirect_uri(uri)) is not None:
+            raise PartnerInvalid("redirect_uris", f"Number {number + 1} {wrong}")
+
+
+def wrong_with_redirect_uri(uri: str) -> str | None:
+    """What keeps an address from being one that a code is sent to (RFC 9700 §2.1, RFC 8252 §7.3); None if nothing.
+
+    It is compared as it stands, so nothing in it may be read in two ways.
+    """
+    if not 1 <= len(uri) <= MAX_REDIRECT_URI_LENGTH:
+        return f"has {len(uri)} characters; 1 to {MAX_REDIRECT_URI_LENGTH} are taken."
+    if not uri.isascii() or not uri.isprintable() or any(sign in uri for sign in ' "<>\\^`{|}'):
+        return "has characters that an address does not have; encode them."
+    if "#" in uri:
+        return "has a fragment, where a code would never reach the server."
+    if "*" in uri:
+        return "has a *; addresses are compared exactly, so name each in full."
+    try:
+        parts = urlsplit(uri)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        return "cannot be read as an address."
+    if (
+        not host
+        or not uri.startswith(f"{parts.scheme}://")
+        or "@" in parts.netloc
+        or parts.netloc != parts.netloc.lower()
+    ):
+        return "needs the form https://host/path, its host in small letters and without a user."
+    if parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK):
+        return None
+    return "does not begin with https://; http:// is for 127.0.0.1, [::1] and localhost alone."
 
 
 async def create_partner(
@@ -78,13 +121,13 @@ async def create_partner(
     redirect_uris: Sequence[str] = (),
 ) -> tuple[Partner, str]:
     """A new partner, and its secret, which cannot be had again. Raises PartnerInvalid."""
-    check_partner(name, scopes)
-    secret = f"ps_{secrets.token_urlsafe(32)}"
+    check_partner(name, scopes, redirect_uris)
+    secret = _new_secret()
     partner = Partner(
         client_id=f"pa_{secrets.token_hex(10)}",
         name=name.strip(),
         scopes=frozenset(scopes),
-        redirect_uris=tuple(redirect_uris),
+        redirect_uris=tuple(dict.fromkeys(redirect_uris)),
         secret_hmacs=(secret_hmac(secret, operator_secret),),
         created_at=now,
     )
@@ -92,10 +135,36 @@ async def create_partner(
     return partner, secret
 
 
+async def rotate_secret(store: Store, operator_secret: str, client_id: str) -> tuple[Partner, str] | None:
+    """The partner with one more live secret, and that secret; the two newest live on. None for no such partner."""
+    secret = _new_secret()
+    document = await store.partners.find_one_and_update(
+        {"_id": client_id},
+        {"$push": {"secrets": {"$each": [{"hmac": secret_hmac(secret, operator_secret)}], "$slice": -LIVE_SECRETS}}},
+        return_document=ReturnDocument.AFTER,
+    )
+    return None if document is None else (partner_from(document), secret)
+
+
+async def disable_partner(store: Store, client_id: str, *, disabled: bool) -> Partner | None:
+    """The partner, disabled or welcome again; None for no such partner.
+
+    Every process learns of it within half a minute (domain.partners.standing).
+    """
+    document = await store.partners.find_one_and_update(
+        {"_id": client_id}, {"$set": {"disabled": disabled}}, return_document=ReturnDocument.AFTER
+    )
+    return None if document is None else partner_from(document)
+
+
 async def find_partner(store: Store, client_id: str) -> Partner | None:
     """The partner with this client id, disabled or not."""
     document = await store.partners.find_one({"_id": client_id})
     return None if document is None else partner_from(document)
+
+
+def _new_secret() -> str:
+    return f"ps_{secrets.token_urlsafe(32)}"
 
 
 def partner_document(partner: Partner) -> dict[str, Any]:

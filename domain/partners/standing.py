@@ -34,3 +34,7 @@ class Standing:
         if len(self._known) > KNOWN_PARTNERS:
             self._known.popitem(last=False)
         return welcome
+
+    def forget(self, client_id: str) -> None:
+        """Ask the database again, for what is known of this partner is known to be old."""
+        self._known.pop(client_id, None)

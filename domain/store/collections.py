@@ -149,6 +149,11 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         # How many a member has invited.
         Index(name="referrer", keys=("referrer",), where={"referrer": {"$exists": True}}),
     ),
+    SESSIONS: (
+        # A member's phones, the last used first.
+        Index(name="member_used", keys=("member", "used_at")),
+        *_KEPT_UNTIL,
+    ),
     CODES: _KEPT_UNTIL,
     PRESENCES: _KEPT_UNTIL,
     WRONG_CODES: _KEPT_UNTIL,
