@@ -102,6 +102,31 @@ def test_a_partner_needs_the_scope_and_that_scope_alone(coordinate: str, scope: 
     assert refused.value.extensions == {"code": "FORBIDDEN", "scope": scope}
 
 
+@pytest.mark.parametrize("field", ["createPartner", "rotatePartnerSecret", "disablePartner"])
+def test_staff_needs_the_scope_for_partners_and_that_scope_alone(field: str) -> None:
+    coordinate = f"Mutation.{field}"
+    with_it = StaffCaller(subject="ana", scopes=frozenset({"staff:partners"}))
+    without = StaffCaller(subject="ana", scopes=STAFF_SCOPES - {"staff:partners"})
+
+    assert allowed(with_it, coordinate)
+    assert not allowed(PARTNER, coordinate)
+    assert not allowed(MEMBER, coordinate)
+    with pytest.raises(AccessError) as refused:
+        check(without, coordinate)
+
+    assert refused.value.extensions == {"code": "FORBIDDEN", "scope": "staff:partners"}
+
+
+def test_sessions_are_a_members_own_and_a_session_is_renewed_by_whoever_has_its_token() -> None:
+    assert allowed(MEMBER, "Member.sessions")
+    assert allowed(MEMBER, "Mutation.endSession")
+    for caller in (Anonymous(), PARTNER, DELEGATE, STAFF):
+        assert not allowed(caller, "Member.sessions")
+        assert not allowed(caller, "Mutation.endSession")
+        assert allowed(caller, "Mutation.refreshSession")
+        assert allowed(caller, "Mutation.signOut")
+
+
 def test_a_partner_with_every_scope_gets_at_nothing_that_is_a_members_or_staffs() -> None:
     closed = {each for each in TABLE if not allowed(PARTNER, each)}
 

@@ -198,6 +198,27 @@ async def test_what_is_no_token_of_ours_is_unknown_and_ends_nothing(shop: Shop, 
     assert (await refresh(shop, token))["__typename"] == "Session"
 
 
+async def test_a_session_that_was_cleaned_up_has_ended(shop: Shop) -> None:
+    session = await sign_in(shop)
+    await shop.services.store.sessions.delete_many({})
+
+    assert (await refresh(shop, session["refreshToken"]))["reason"] == "ENDED"
+    assert await sign_out(shop, session["refreshToken"]) is True
+
+
+async def test_a_token_that_a_restored_database_does_not_know_yet_ends_nothing(shop: Shop) -> None:
+    session = await sign_in(shop)
+    backup = await shop.services.store.sessions.find_one({})
+    assert backup is not None
+    lost = await refresh(shop, session["refreshToken"])
+    await shop.services.store.sessions.replace_one({"_id": backup["_id"]}, backup)
+
+    refused = await refresh(shop, lost["refreshToken"])
+
+    assert refused["reason"] == "UNKNOWN"
+    assert (await refresh(shop, session["refreshToken"]))["refreshToken"] == lost["refreshToken"]
+
+
 async def test_another_servers_token_is_unknown_here(shop: Shop) -> None:
     member = (await sign_in(shop))["member"]["id"]
     theirs = await begin_session(shop.services.store, "x" * 32, member=member, now=shop.clock.now())
