@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import httpx
@@ -19,19 +18,13 @@ from api.errors import Unavailable
 from api.pages import window
 from api.problems import InvalidInput, NotFound, problem_type
 from api.scalars import JSON, SCALARS, Currency, Decimal, IdempotencyKey, Long
-from api.tokens import open_tokens
-from domain.ledger.commit import Ledger
 from domain.problems import NotFound as NotFoundProblem
-from domain.programme.published import Programmes, ensure_first
 from domain.settings import Settings
 from domain.store.clock import SandboxClock
 from domain.store.connection import Store
-from tests.api.shop import shop
+from tests.api.shop import opened_client, opened_services, shop
 
 __all__ = ["shop"]
-
-PROGRAMME = Path(__file__).parents[2] / "programme.yaml"
-START = datetime(2026, 7, 6, 8, 30, tzinfo=UTC)
 
 
 @strawberry.input
@@ -211,26 +204,12 @@ class Edge:
 @pytest.fixture
 async def edge(store: Store, settings: Settings) -> AsyncIterator[Edge]:
     """The application in a sandbox whose clock stands at START and may be moved."""
-    clock = SandboxClock(store)
-    await clock.start_at(START)
-    await ensure_first(store, PROGRAMME.read_text(encoding="utf-8"), now=clock.now())
-    programmes = await Programmes.open(store)
-    ledger = Ledger(store, clock, programmes)
-    services = Services(
-        settings=settings,
-        store=store,
-        clock=clock,
-        tokens=await open_tokens(store, settings, clock.now()),
-        programmes=programmes,
-        ledger=ledger,
-    )
-    app = build_app(services, a_schema())
-    DONE.recorded.clear()
-    DONE.inputs.clear()
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
-        yield Edge(app=app, services=services, client=client, clock=clock)
-    await ledger.close()
+    async with opened_services(store, settings) as (services, clock):
+        app = build_app(services, a_schema())
+        DONE.recorded.clear()
+        DONE.inputs.clear()
+        async with opened_client(app) as client:
+            yield Edge(app=app, services=services, client=client, clock=clock)
 
 
 def codes(response: httpx.Response) -> list[str]:

@@ -235,8 +235,11 @@ async def shop(store: Store, settings: Settings) -> AsyncIterator[Shop]:
 
 
 @asynccontextmanager
-async def opened_shop(store: Store, settings: Settings) -> AsyncIterator[Shop]:
-    """A shop with the payment provider of the settings: the sandbox's own, unless they name another."""
+async def opened_services(store: Store, settings: Settings) -> AsyncIterator[tuple[Services, SandboxClock]]:
+    """What the API holds open, with the example programme, in a sandbox whose clock stands at START.
+
+    The payment provider is that of the settings: the sandbox's own, unless they name another.
+    """
     clock = SandboxClock(store)
     await clock.start_at(START)
     await ensure_first(store, PROGRAMME.read_text(encoding="utf-8"), now=clock.now())
@@ -251,21 +254,35 @@ async def opened_shop(store: Store, settings: Settings) -> AsyncIterator[Shop]:
         ledger=ledger,
         provider=open_provider(settings, store, clock),
     )
-    tills = [
-        await create_partner(store, settings.secret, name=name, scopes=TILL_SCOPES, now=clock.now())
-        for name in ("Till", "Another till")
-    ]
-    app = build_app(services, build_schema(sandbox=True))
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as http:
-        yield Shop(
-            app=app,
-            services=services,
-            http=http,
-            clock=clock,
-            till_id=tills[0][0].client_id,
-            other_till_id=tills[1][0].client_id,
-        )
+    yield services, clock
     await ledger.close()
     if services.provider is not None:
         await services.provider.close()
+
+
+@asynccontextmanager
+async def opened_client(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that speaks HTTP to the application, without a socket."""
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
+        yield client
+
+
+@asynccontextmanager
+async def opened_shop(store: Store, settings: Settings) -> AsyncIterator[Shop]:
+    """A shop with two tills."""
+    async with opened_services(store, settings) as (services, clock):
+        tills = [
+            await create_partner(store, settings.secret, name=name, scopes=TILL_SCOPES, now=clock.now())
+            for name in ("Till", "Another till")
+        ]
+        app = build_app(services, build_schema(sandbox=True))
+        async with opened_client(app) as http:
+            yield Shop(
+                app=app,
+                services=services,
+                http=http,
+                clock=clock,
+                till_id=tills[0][0].client_id,
+                other_till_id=tills[1][0].client_id,
+            )

@@ -9,7 +9,8 @@ from httpx import ASGITransport, BasicAuth, Response
 
 from domain.partners.partner import PartnerInvalid, create_partner
 from domain.store.connection import Store
-from tests.api.conftest import START, Edge
+from tests.api.conftest import Edge
+from tests.api.shop import START
 
 SCOPES = ("activity:write", "wallet:read")
 

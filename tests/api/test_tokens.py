@@ -19,7 +19,8 @@ from api.tokens import ScopeUnknown, open_tokens
 from domain.partners.signing_key import KeysLocked, SigningKey
 from domain.settings import Settings
 from domain.store.connection import Store
-from tests.api.conftest import DONE, START, Edge, codes
+from tests.api.conftest import DONE, Edge, codes
+from tests.api.shop import START
 
 ME = "{ me { id } }"
 GRAPHQL = "application/graphql-response+json"
