@@ -8,10 +8,11 @@ import strawberry
 from api.context import Info, require_member
 from api.faults import Faults, plain
 from api.members import own_record
-from api.money import Money, money
+from api.money import Money
 from api.posted import Posted, answer
 from api.problems import IdempotencyMismatch, InvalidInput, NotFound, WrongState, told
 from api.scalars import IdempotencyKey
+from api.wallet import cashback_of
 from domain.commands.bonus_claim import decide_claim, load_ended_bonus
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.entry import Entry
@@ -58,7 +59,5 @@ class BonusMutation:
         outcome = await context.wallet.ledger.commit(command)
         if not isinstance(outcome.decided, Entry):
             return told(outcome.decided, BonusClaimed)
-        (row,) = outcome.decided.explanation
-        programme = await context.wallet.programmes.at(outcome.decided.programme_version)
-        amount = money(row.cashback_minor, programme.currency)
+        amount = await cashback_of(outcome.decided, context.wallet)
         return await answer(outcome, member, context, BonusClaimed, extra=lambda _: {"amount": amount})

@@ -8,10 +8,11 @@ import strawberry
 from api.context import Info, require_member
 from api.faults import plain
 from api.members import own_record
-from api.money import Money, money
+from api.money import Money
 from api.posted import Posted, answer
 from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, LimitReached, NotEligible, told
 from api.scalars import IdempotencyKey, Long
+from api.wallet import cashback_of
 from domain.commands.conversion import check_conversion, decide_conversion
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.entry import Entry
@@ -55,7 +56,5 @@ class ConversionMutation:
         outcome = await context.wallet.ledger.commit(command)
         if not isinstance(outcome.decided, Entry):
             return told(outcome.decided, PointsConverted)
-        (row,) = outcome.decided.explanation
-        programme = await context.wallet.programmes.at(outcome.decided.programme_version)
-        cashback = money(row.cashback_minor, programme.currency)
+        cashback = await cashback_of(outcome.decided, context.wallet)
         return await answer(outcome, member, context, PointsConverted, extra=lambda _: {"cashback": cashback})

@@ -308,6 +308,13 @@ async def entry_types(
     return [entry_type(entry, found[entry.programme_version], locale, issued=issued, now=now) for entry in entries]
 
 
+async def cashback_of(entry: JournalEntry, services: Services) -> Money:
+    """The cashback that the one row of the entry's explanation gave, in the currency of the version that it names."""
+    (row,) = entry.explanation
+    programme = await services.programmes.at(entry.programme_version)
+    return money(row.cashback_minor, programme.currency)
+
+
 def entry_type(
     entry: JournalEntry, programme: Programme, locale: str, *, issued: Mapping[str, Issued], now: datetime
 ) -> Entry:
