@@ -166,7 +166,7 @@ TABLE: Final[Mapping[str, Requirement]] = {
     "Mutation.recordPurchase": scopes("activity:write"),
     "Mutation.recordPurchases": scopes("activity:write"),
     "Mutation.returnPurchase": scopes("activity:write"),
-    "Mutation.recordActivity": scopes("activity:write"),
+    "Mutation.recordActivity": scopes("activity:write", "staff:adjust"),
     "Mutation.authorizePayment": scopes("prepaid:charge"),
     "Mutation.capturePayment": scopes("prepaid:charge"),
     "Mutation.voidPayment": scopes("prepaid:charge"),

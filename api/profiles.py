@@ -56,24 +56,24 @@ def profile_type(member: Member, programme: Programme) -> Profile:
     )
 
 
-def read_profile(told: ProfileInput | None, faults: Faults, *, today: date) -> MemberProfile:
-    """The profile of an input; `faults` gets what cannot be taken, under the path ``profile``."""
+def read_profile(told: ProfileInput | None, faults: Faults, *, today: date, path: str = "profile.") -> MemberProfile:
+    """The profile of an input; `faults` gets what cannot be taken, each under its name after `path`."""
     if told is None:
         return MemberProfile()
     name, email, phone = given(told.display_name), given(told.email), given(told.phone)
     birthday, locale, time_zone = given(told.birthday), given(told.locale), given(told.time_zone)
     if name is not None:
-        faults.text("profile.displayName", name, longest=LONGEST_NAME)
+        faults.text(f"{path}displayName", name, longest=LONGEST_NAME)
     if email is not None and (len(email) > LONGEST_EMAIL or not _EMAIL.fullmatch(email)):
-        faults.add("profile.email", "It is no e-mail address, such as ana@example.com.")
+        faults.add(f"{path}email", "It is no e-mail address, such as ana@example.com.")
     if phone is not None and not _PHONE.fullmatch(phone):
-        faults.add("profile.phone", "It is no international number (E.164), such as +38640123456.")
+        faults.add(f"{path}phone", "It is no international number (E.164), such as +38640123456.")
     if birthday is not None and not FIRST_BIRTHDAY <= birthday < today:
-        faults.add("profile.birthday", f"It must be a day in the past, from {FIRST_BIRTHDAY.isoformat()} on.")
+        faults.add(f"{path}birthday", f"It must be a day in the past, from {FIRST_BIRTHDAY.isoformat()} on.")
     if locale is not None and not is_locale(locale):
-        faults.add("profile.locale", "It is no language tag (BCP 47) that is known, such as sl or en-GB.")
+        faults.add(f"{path}locale", "It is no language tag (BCP 47) that is known, such as sl or en-GB.")
     if time_zone is not None and time_zone not in _zones():
-        faults.add("profile.timeZone", "It is no IANA time zone, such as Europe/Ljubljana.")
+        faults.add(f"{path}timeZone", "It is no IANA time zone, such as Europe/Ljubljana.")
     return MemberProfile(
         display_name=name, email=email, phone=phone, birthday=birthday, locale=locale, time_zone=time_zone
     )

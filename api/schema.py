@@ -3,16 +3,20 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from api.activities import ActivityMutation
 from api.adjustments import AdjustmentMutation
 from api.bonus_claims import BonusMutation
 from api.conversions import ConversionMutation
 from api.donations import DonationMutation
+from api.feedback import FeedbackMutation
 from api.gifts import GiftMutation
 from api.lookup import NodeQuery
 from api.members import MemberMutation, MemberQuery
+from api.nearby import NearbyQuery
 from api.partners import PartnerMutation, PartnerQuery
 from api.payments import PaymentMutation
 from api.plan_changes import PlanMutation
+from api.profile_changes import ProfileMutation
 from api.programme import ProgrammeMutation, ProgrammeQuery
 from api.purchases import PurchaseMutation, PurchaseQuery
 from api.redemptions import RedemptionMutation
@@ -25,7 +29,7 @@ from api.voucher_use import VoucherMutation, VoucherQuery
 
 
 @strawberry.type
-class Query(MemberQuery, ProgrammeQuery, PurchaseQuery, VoucherQuery, PartnerQuery, NodeQuery):
+class Query(MemberQuery, ProgrammeQuery, PurchaseQuery, VoucherQuery, PartnerQuery, NearbyQuery, NodeQuery):
     pass
 
 
@@ -45,6 +49,9 @@ class Mutation(
     TopUpMutation,
     PlanMutation,
     AdjustmentMutation,
+    ActivityMutation,
+    FeedbackMutation,
+    ProfileMutation,
     ProgrammeMutation,
     PartnerMutation,
 ):

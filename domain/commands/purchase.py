@@ -58,7 +58,7 @@ class Receipt:
 
 def check_receipt(receipt: Receipt, programme: Programme, now: datetime) -> Problem | None:
     """Everything that is wrong with the receipt whatever the wallet holds, all at once; nothing is claimed then."""
-    problems = [*_amount_problems(receipt, programme), *_date_problems(receipt, programme, now)]
+    problems = [*_amount_problems(receipt, programme), *date_problems(receipt.occurred_at, programme, now)]
     if problems:
         paths = ", ".join(problem.path for problem in problems)
         return InvalidInput(message=f"The purchase cannot be taken; see {paths}.", fields=tuple(problems))
@@ -119,13 +119,14 @@ def _amount_problems(receipt: Receipt, programme: Programme) -> list[FieldProble
     return problems
 
 
-def _date_problems(receipt: Receipt, programme: Programme, now: datetime) -> list[FieldProblem]:
-    if receipt.occurred_at is None:
+def date_problems(occurred_at: datetime | None, programme: Programme, now: datetime) -> list[FieldProblem]:
+    """What is wrong with when a purchase or an activity occurred, None being now (SEMANTICS §3.1)."""
+    if occurred_at is None:
         return []
-    if receipt.occurred_at > now + MAX_AHEAD:
+    if occurred_at > now + MAX_AHEAD:
         return [FieldProblem(path="occurredAt", message="It is more than 5 minutes in the future.")]
-    if receipt.occurred_at < now - timedelta(days=programme.late_days):
-        message = f"It is more than {programme.late_days} days ago; the programme takes no older receipts."
+    if occurred_at < now - timedelta(days=programme.late_days):
+        message = f"It is more than {programme.late_days} days ago; the programme takes nothing older."
         return [FieldProblem(path="occurredAt", message=message)]
     return []
 

@@ -297,6 +297,7 @@ class Draft:
         purchase: Purchase | None = None,
         returned: Return | None = None,
         note: Note | None = None,
+        activity: str | None = None,
     ) -> Entry:
         """The sealed entry, with the balances it leaves."""
         situation, wallet = self.situation, self.situation.wallet
@@ -325,6 +326,7 @@ class Draft:
             returned=returned,
             note=note,
             note_digest=None if note is None else note.digest,
+            activity=activity,
         )
 
     def _with_grants(self, changes: Changes) -> Changes:

@@ -162,7 +162,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the journal. `sequence` is 1, 2, 3 … per member."""
+    """One line of the journal. `sequence` is 1, 2, 3 … per member; `activity` is the type of an ACTIVITY entry."""
 
     member: str
     sequence: int
@@ -187,6 +187,7 @@ class Entry:
     returned: Return | None = None
     note: Note | None = None
     note_digest: str | None = None
+    activity: str | None = None
     hash: str = ""
 
     def __post_init__(self) -> None:
@@ -353,6 +354,7 @@ def entry_from(document: Mapping[str, Any]) -> Entry:
         returned=None if returned is None else _return_from(returned),
         note=None if note is None else Note(text=note["text"], salt=note["salt"]),
         note_digest=document.get("note_digest"),
+        activity=document.get("activity"),
         hash=document["hash"],
     )
 
@@ -400,7 +402,7 @@ def _hashed_part(entry: Entry) -> dict[str, Any]:
         "explanation": [_row_document(row) for row in entry.explanation],
         "balances": _balances_document(entry.balances),
     }
-    for name in ("place", "receipt", "reverses", "note_digest"):
+    for name in ("place", "receipt", "reverses", "note_digest", "activity"):
         if (value := getattr(entry, name)) is not None:
             document[name] = value
     if changes := _changes_document(entry.changes):

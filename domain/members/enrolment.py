@@ -192,7 +192,9 @@ async def _referrer(store: Store, known_by: Mapping[str, Any], code: str, profil
 def _too_late(member: Member, referrer: Member | None) -> InvalidInput:
     if referrer is not None and referrer.id == member.id:
         return invalid(_CODE, "It is the member's own code. It is for friends; leave it out.")
-    return invalid(_CODE, "The member has joined already; a referral code counts only on joining. Leave it out.")
+    return invalid(_CODE, JOINED_ALREADY)
 
 
 _CODE = "profile.referralCode"
+
+JOINED_ALREADY = "The member has joined already; a referral code counts only on joining. Leave it out."

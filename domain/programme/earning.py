@@ -90,7 +90,10 @@ class VoucherAward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earnings:
-    """What an event gives. `rows` of each asset add up to its award; `bonuses` are kinds by id."""
+    """What an event gives. `rows` of each asset add up to its award; `bonuses` are kinds by id.
+
+    `used_up` are the rules that would have given, had their limits left them anything.
+    """
 
     points: int = 0
     cashback_minor: int = 0
@@ -98,6 +101,7 @@ class Earnings:
     used: tuple[UsageChange, ...] = ()
     vouchers: tuple[VoucherAward, ...] = ()
     bonuses: tuple[str, ...] = ()
+    used_up: tuple[str, ...] = ()
 
 
 _NOTHING_USED: Final = Used(count=0, amount=0)
@@ -153,7 +157,7 @@ def earn_event(
     occurred_at: datetime,
     member: MemberFacts,
     usage: Usage,
-    attributes: Mapping[str, str | int | bool] | None = None,
+    attributes: Mapping[str, str | float | bool | None] | None = None,
     amount_minor: int = 0,
     place: str | None = None,
     region: str | None = None,
@@ -190,12 +194,14 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage, *, also: Sequence[Mu
     used: list[UsageChange] = []
     vouchers: list[VoucherAward] = []
     bonuses: list[str] = []
+    used_up: list[str] = []
     for rule in rules.awards:
         basis_minor = _basis_minor(rule, moment, lines) if _in_force(rule, moment) else None
         if basis_minor is None:
             continue
         key, before = _used_before(rule, moment.day, usage)
         if rule.limit is not None and rule.limit.count is not None and before.count >= rule.limit.count:
+            used_up.append(rule.id)
             continue
         if multipliers is None:
             multipliers = [each for each in (*rules.multipliers, *also) if _in_force(each, moment)]
@@ -204,7 +210,9 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage, *, also: Sequence[Mu
         vouchers += [_voucher(rule, rule.voucher, moment)] if rule.voucher is not None else []
         bonuses += [rule.bonus] if rule.bonus is not None else []
         if rule.limit is not None:
-            used += _usage_changes(rule, rule.limit, key=key, given=given)
+            changes = _usage_changes(rule, rule.limit, key=key, given=given)
+            used += changes
+            used_up += [] if changes or not given else [rule.id]
     points = sum([row.points for row in rows])
     cashback_minor = sum([row.cashback_minor for row in rows])
     assert points >= 0, rows
@@ -216,6 +224,7 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage, *, also: Sequence[Mu
         used=tuple(used),
         vouchers=tuple(vouchers),
         bonuses=tuple(bonuses),
+        used_up=tuple(used_up),
     )
 
 

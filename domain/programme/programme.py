@@ -15,7 +15,17 @@ from zoneinfo import ZoneInfo
 from domain.ledger.expiry import ExpiryPolicy, LotPolicy, Period
 from domain.money import to_minor
 from domain.programme.cel import Condition
-from domain.programme.format import Bonus, Definition, EarningRule, Expiry, Place, Plan, Reward, VoucherKind
+from domain.programme.format import (
+    ACTIVITY_PREFIX,
+    Bonus,
+    Definition,
+    EarningRule,
+    Expiry,
+    Place,
+    Plan,
+    Reward,
+    VoucherKind,
+)
 from domain.programme.format import Limit as LimitSection
 from domain.programme.format import Pilot as PilotSection
 from domain.programme.format import Tiers as TiersSection
@@ -195,7 +205,7 @@ def _award(rule: EarningRule, definition: Definition) -> AwardRule:
         valid_from=_valid_from(rule),
         valid_until=_valid_until(rule),
         pilot=_pilot(rule.pilot, definition.programme, rule.id),
-        reporters=None if rule.reported_by is None else frozenset(rule.reported_by),
+        reporters=_reporters(rule),
         lines=_condition(rule.lines, rule.id),
         points=points,
         cashback=cashback,
@@ -240,6 +250,13 @@ def _plan_multipliers(definition: Definition) -> dict[str, Multiplier]:
 
 def _condition(source: str | None, rule: str) -> Condition | None:
     return None if source is None else Condition(source, rule=rule)
+
+
+def _reporters(rule: EarningRule) -> frozenset[str] | None:
+    """Who may report for the award. Members report only what a rule lets them: without a word it is the others."""
+    if rule.reported_by is not None:
+        return frozenset(rule.reported_by)
+    return frozenset({"partner", "staff"}) if rule.event.startswith(ACTIVITY_PREFIX) else None
 
 
 def _valid_from(rule: EarningRule) -> date:

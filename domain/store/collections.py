@@ -37,6 +37,7 @@ CODES: Final = "codes"
 PRESENCES: Final = "presences"
 WRONG_CODES: Final = "wrong_codes"
 GRANTS: Final = "grants"
+FEEDBACK: Final = "feedback"
 
 ALL: Final = (
     WALLETS,  # one per member: the fold of that member's journal
@@ -61,6 +62,7 @@ ALL: Final = (
     PRESENCES,  # one per member and partner: when the member last showed his code there
     WRONG_CODES,  # one per client and kind of code: when it last tried codes that do not exist
     GRANTS,  # one per member and partner: the scopes that the member gave it
+    FEEDBACK,  # one per member and what it is about: an entry, or a day
 )
 
 _INDEX_CONFLICTS: Final = {85, 86}  # IndexOptionsConflict, IndexKeySpecsConflict
@@ -153,6 +155,10 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         # A member's phones, the last used first.
         Index(name="member_used", keys=("member", "used_at")),
         *_KEPT_UNTIL,
+    ),
+    FEEDBACK: (
+        # All that a member said.
+        Index(name="member_at", keys=("member", "at")),
     ),
     CODES: _KEPT_UNTIL,
     PRESENCES: _KEPT_UNTIL,

@@ -68,6 +68,7 @@ class Store:
     presences: AsyncCollection[Document] = field(init=False)
     wrong_codes: AsyncCollection[Document] = field(init=False)
     grants: AsyncCollection[Document] = field(init=False)
+    feedback: AsyncCollection[Document] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in collections.ALL:

@@ -1,0 +1,171 @@
+"""Activities and feedback: what a member did beside buying, and what the programme gives for it.
+
+An activity counts only if a rule in force names its type and who may report it. What conditions may read of it is
+its type and its plain attributes; of these nothing is kept but the checksums of the fingerprint.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from domain.commands.purchase import CASHBACK_AWARDS, POINT_AWARDS, date_problems
+from domain.ledger.command import Command, fingerprint_of
+from domain.ledger.draft import Draft, Situation
+from domain.ledger.due import SYSTEM
+from domain.ledger.entry import Changes, Entry, EntryKind
+from domain.ledger.expiry import local_date, start_of_day
+from domain.ledger.posting import POINTS
+from domain.members.member import Member, member_facts
+from domain.problems import InvalidInput, LimitReached, NotEligible, NotFound, Problem
+from domain.programme.earning import Earnings, earn_event
+from domain.programme.format import ACTIVITY_PREFIX
+from domain.programme.period import next_start
+from domain.programme.programme import AwardRule, Programme
+
+Reporter = Literal["member", "partner", "staff"]
+Scalar = str | int | float | bool | None
+
+FEEDBACK = "feedback"
+UNKNOWN_ACTIVITY = "UNKNOWN_ACTIVITY"
+NOT_REPORTED_BY = "NOT_REPORTED_BY_"
+NOTHING_GIVEN = "NOTHING_GIVEN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What was reported. `occurred_at` is None for now; `attributes` are those that conditions may read."""
+
+    member: Member
+    type: str
+    reporter: Reporter
+    occurred_at: datetime | None = None
+    attributes: Mapping[str, Scalar] = field(default_factory=dict)
+    place: str | None = None
+
+
+def check_activity(activity: Activity, programme: Programme, now: datetime) -> Problem | None:
+    """What is wrong with it whatever the wallet holds; the bounds of its instant are a purchase's (SEMANTICS §3.1)."""
+    if problems := date_problems(activity.occurred_at, programme, now):
+        return InvalidInput(message="The activity cannot be taken; see occurredAt.", fields=tuple(problems))
+    if activity.place is not None and activity.place not in programme.places:
+        return NotFound(message=f"The programme has no place {activity.place!r}.", what="place")
+    return None
+
+
+def decide_activity(activity: Activity, situation: Situation) -> Entry | Problem:
+    """The ACTIVITY entry, even if no rule's condition holds; a refusal if nobody asked for it or all is used up.
+
+    NotEligible says UNKNOWN_ACTIVITY when no rule in force on its day names the type, and NOT_REPORTED_BY_MEMBER,
+    _PARTNER or _STAFF when those that do want to hear it from others. LimitReached comes when every rule that would
+    give has nothing left to give; what one rule still gives is given.
+    """
+    occurred_at = activity.occurred_at or situation.now
+    rules = _in_force(situation.programme, ACTIVITY_PREFIX + activity.type, occurred_at)
+    if not rules:
+        return NotEligible(message="The programme gives nothing for this activity.", reason=UNKNOWN_ACTIVITY)
+    if not any(rule.reporters is None or activity.reporter in rule.reporters for rule in rules):
+        told_by = " or ".join(sorted({each for rule in rules for each in rule.reporters or ()}))
+        return NotEligible(
+            message=f"This activity is reported by {told_by}, not by the {activity.reporter}.",
+            reason=NOT_REPORTED_BY + activity.reporter.upper(),
+        )
+    earned = _earned(activity, ACTIVITY_PREFIX + activity.type, occurred_at, situation)
+    if _gives_nothing(earned) and earned.used_up:
+        return limit_reached(earned, rules, occurred_at, situation)
+    return _entry(earned, occurred_at, situation, activity=activity.type, place=activity.place)
+
+
+def feedback_reward(member: Member, feedback: str) -> Command:
+    """The command that rewards one feedback, by its id; its key makes it happen once, whatever is said again."""
+    return Command(
+        member=member.id,
+        actor=SYSTEM,
+        key=f"{FEEDBACK}|{feedback}",
+        operation=FEEDBACK,
+        fingerprint=fingerprint_of(FEEDBACK, {"feedback": feedback}),
+        decide=lambda situation: decide_feedback_reward(member, situation),
+    )
+
+
+def decide_feedback_reward(member: Member, situation: Situation) -> Entry | Problem:
+    """The ACTIVITY entry with the awards of the event `feedback`; a refusal where there is nothing to give."""
+    now = situation.now
+    earned = _earned(Activity(member=member, type=FEEDBACK, reporter="member"), FEEDBACK, now, situation)
+    if not _gives_nothing(earned):
+        return _entry(earned, now, situation, activity=FEEDBACK)
+    if earned.used_up:
+        return limit_reached(earned, _in_force(situation.programme, FEEDBACK, now), now, situation)
+    return NotEligible(message="The programme gives nothing for this feedback.", reason=NOTHING_GIVEN)
+
+
+def limit_reached(
+    earned: Earnings, rules: tuple[AwardRule, ...], occurred_at: datetime, situation: Situation
+) -> LimitReached:
+    """The refusal that names, of the limits that are used up, the one that allows something again first.
+
+    `resets_at` is None for the lifetime's, and for a period that is over: what occurred in it has no more to get.
+    """
+    zone = situation.programme.zone
+    day = local_date(occurred_at, zone)
+    resets = [
+        (next_start(rule.limit.per, day), rule)
+        for rule in rules
+        if rule.limit is not None and rule.id in earned.used_up
+    ]
+    resets_on, rule = min(resets, key=lambda each: (each[0] is None, each[0] or day))
+    assert rule.limit is not None, rule
+    resets_at = None if resets_on is None else start_of_day(resets_on, zone)
+    return LimitReached(
+        message=f"The programme gives no more for this per {rule.limit.per}.",
+        limit=rule.id,
+        headroom="0",
+        resets_at=resets_at if resets_at is not None and resets_at > situation.now else None,
+    )
+
+
+def _in_force(programme: Programme, event: str, occurred_at: datetime) -> tuple[AwardRule, ...]:
+    """The award rules of the event that are valid on the programme's day of that instant (SEMANTICS §3.7)."""
+    rules = programme.rules.get(event)
+    day = local_date(occurred_at, programme.zone)
+    return tuple(rule for rule in rules.awards if rule.valid_from <= day < rule.valid_until) if rules else ()
+
+
+def _earned(activity: Activity, event: str, occurred_at: datetime, situation: Situation) -> Earnings:
+    programme, wallet = situation.programme, situation.wallet
+    return earn_event(
+        programme,
+        event,
+        occurred_at=occurred_at,
+        member=member_facts(activity.member, wallet, programme, at=situation.now),
+        usage=wallet.usage,
+        attributes=activity.attributes,
+        place=activity.place,
+        region=None if activity.place is None else programme.places[activity.place].region,
+        reporter=activity.reporter,
+    )
+
+
+def _gives_nothing(earned: Earnings) -> bool:
+    return not (earned.points or earned.cashback_minor or earned.vouchers or earned.bonuses)
+
+
+def _entry(
+    earned: Earnings, occurred_at: datetime, situation: Situation, *, activity: str, place: str | None = None
+) -> Entry:
+    draft = Draft(situation, EntryKind.ACTIVITY, occurred_at)
+    origin = EntryKind.ACTIVITY.value
+    cashback = f"cashback/{situation.programme.currency}"
+    draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
+    draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
+    draft.issue_all(earned)
+    return draft.entry(
+        changes=Changes(
+            lifetime_points=earned.points,
+            idle_until=draft.idle_until() if draft.postings else {},
+            usage=earned.used,
+        ),
+        explanation=earned.rows,
+        place=place,
+        activity=activity,
+    )
