@@ -296,6 +296,7 @@ def test_attributes_of_an_activity_are_facts(programme_with: Build) -> None:
             member=MemberFacts(id="m1"),
             usage={},
             attributes=attributes,
+            reporter="partner",
         ).points
 
     assert [points({"km": 12}), points({"km": 9}), points({}), points({"km": "far"})] == [5, 0, 0, 0]
