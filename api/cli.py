@@ -372,3 +372,7 @@ def _print_problems(problems: Iterable[ProgrammeProblem]) -> None:
     for problem in problems:
         where = problem.path or "the file"
         typer.echo(f"{problem.severity.value.lower()}: {where}: {problem.message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

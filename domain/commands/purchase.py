@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, Purchase, entry_id
-from domain.ledger.expiry import add_period, local_date
+from domain.ledger.expiry import local_date
 from domain.ledger.journal import Journal
 from domain.ledger.posting import POINTS
 from domain.ledger.referral import with_purchase
@@ -19,7 +19,6 @@ from domain.members.member import Member, member_facts
 from domain.money import to_decimal, to_minor
 from domain.problems import FieldProblem, InvalidInput, NotEligible, NotFound, Problem, WrongState
 from domain.programme.earning import Earnings, Line, PurchaseEvent, earn_purchase
-from domain.programme.period import is_past
 from domain.programme.programme import Programme
 from domain.programme.tiers import after_metric, first_day
 
@@ -233,7 +232,6 @@ def _changes(draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: d
         ),
         metric=metric,
         tier=tier,
-        usage_from=_usage_from(wallet, _oldest_day(programme, today)),
         metric_from=metric_from,
         referral=with_purchase(
             wallet.referral,
@@ -243,16 +241,3 @@ def _changes(draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: d
             occurred_at=occurred_at,
         ),
     )
-
-
-def _oldest_day(programme: Programme, today: date) -> date:
-    """The first day whose usage can matter: as far back as a late receipt, or the window of the top-up limit."""
-    late = today - timedelta(days=programme.late_days)
-    window = programme.definition.prepaid.limits.top_up_window
-    return late if window is None else min(late, add_period(today, window.window, -1))
-
-
-def _usage_from(wallet: Wallet, oldest: date) -> str | None:
-    """The oldest day that a receipt can still come from, when usage of earlier ones is to be forgotten."""
-    forgotten = any(is_past(period, oldest) for periods in wallet.usage.values() for period in periods)
-    return oldest.isoformat() if forgotten else None

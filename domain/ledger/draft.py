@@ -30,6 +30,7 @@ from domain.ledger.wallet import Wallet, balances, next_due_at
 from domain.money import to_minor
 from domain.problems import InsufficientBalance
 from domain.programme.earning import Earnings, ExplanationRow
+from domain.programme.period import is_past
 from domain.programme.programme import Programme
 
 
@@ -301,7 +302,7 @@ class Draft:
     ) -> Entry:
         """The sealed entry, with the balances it leaves."""
         situation, wallet = self.situation, self.situation.wallet
-        changes = self._with_grants(changes or _NO_CHANGES)
+        changes = self._without_old_usage(self._with_grants(changes or _NO_CHANGES))
         return Entry(
             member=wallet.member,
             sequence=wallet.sequence + 1,
@@ -333,6 +334,16 @@ class Draft:
         if not (self.vouchers or self.bonuses):
             return changes
         return replace(changes, vouchers=(*changes.vouchers, *self.vouchers), bonuses=tuple(self.bonuses))
+
+    def _without_old_usage(self, changes: Changes) -> Changes:
+        """Whoever adds usage forgets what nothing can need any more, so that a wallet never grows with its history."""
+        if not changes.usage:
+            return changes
+        oldest = oldest_usage_day(self.situation.programme, self.today)
+        usage = self.situation.wallet.usage
+        if not any(is_past(period, oldest) for periods in usage.values() for period in periods):
+            return changes
+        return replace(changes, usage_from=oldest.isoformat())
 
     def _balances(self, idle_until: Mapping[str, datetime]) -> Balances:
         """What is available of each asset after the entry, at this instant."""
@@ -387,6 +398,13 @@ class Draft:
         now = self.situation.now
         lots = [lot for lot in self.lots if lot.asset == asset and is_spendable(lot, at=now, idle_until=idle_until)]
         return spending_order(lots, idle_until=idle_until)
+
+
+def oldest_usage_day(programme: Programme, today: date) -> date:
+    """The first day whose usage can matter: as far back as a late receipt, or the window of the top-up limit."""
+    late = today - timedelta(days=programme.late_days)
+    window = programme.definition.prepaid.limits.top_up_window
+    return late if window is None else min(late, add_period(today, window.window, -1))
 
 
 def policy_of(programme: Programme, asset: str) -> LotPolicy:

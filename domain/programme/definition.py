@@ -200,7 +200,7 @@ _MESSAGES: Final[Mapping[str, Callable[[ErrorDetails], str]]] = {
     ),
     "int_type": _says("Must be a whole number, without quotes."),
     "float_type": _says("Must be a number, without quotes."),
-    "date_type": _says("Must be a date such as 2017-06-01, without quotes."),
+    "date_type": _says("Must be a date such as 2017-06-01."),
     "literal_error": _says("Must be one of {expected}."),
     "enum": _says("Must be one of {expected}."),
     "greater_than_equal": _says("Must be at least {ge}."),

@@ -12,6 +12,7 @@ alone is checked here; what needs the rest of the programme (currency, reference
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -110,6 +111,17 @@ def _fraction(value: object) -> Fraction:
             'Must be a plain decimal number in quotes with at most 6 decimals, such as "1.25".',
         )
     return Fraction(number)
+
+
+def _day(value: object) -> object:
+    """A date as YAML reads it, or as JSON must write it: a programme may come in either."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
 
 
 def _positive(limit: int) -> AfterValidator:
@@ -323,8 +335,8 @@ class Limit(Model):
 class Valid(Model):
     """`[from, until)` in the programme's days."""
 
-    from_: Annotated[date | None, Field(alias="from")] = None
-    until: date | None = None
+    from_: Annotated[Day | None, Field(alias="from")] = None
+    until: Day | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -546,8 +558,8 @@ class Challenge(Model):
     when: str | None = None
     counts: Counter
     target: Count
-    from_: Annotated[date, Field(alias="from")]
-    until: date
+    from_: Annotated[Day, Field(alias="from")]
+    until: Day
     award: FixedAward
     name: Texts
 
@@ -635,7 +647,7 @@ class Place(Model):
     radius_m: Annotated[int, Field(ge=50, le=10_000)] = 150
     region: str | None = None
     time_zone: str | None = None
-    closed: list[date] = []
+    closed: list[Day] = []
 
 
 class Definition(Model):

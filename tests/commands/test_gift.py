@@ -1,6 +1,6 @@
 """Points from one member to another: both entries or neither, within limits, never to oneself."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -143,3 +143,19 @@ async def test_what_expired_cannot_be_given_and_what_is_owed_is_paid_by_a_gift(s
     assert (owed.owed, after.owed, after.available) == (80, 50, 0)
     assert isinstance(late.decided, InsufficientBalance)
     assert (await shop.wallet(sender)).owed.get(POINTS, 0) == 0
+
+
+async def test_gifts_alone_make_a_wallet_forget_usage_that_nothing_can_need(shop: Shop) -> None:
+    sender, receiver = await shop.member(), await shop.member()
+    await shop.adjust(sender, 400)
+    await give(shop, sender, receiver, 10)
+    first = (await shop.wallet(sender)).usage["gift"]
+
+    for _ in range(3):
+        await shop.move_to(shop.clock.now() + timedelta(days=200))
+        await shop.adjust(sender, 10)
+        await give(shop, sender, receiver, 10)
+
+    periods = (await shop.wallet(sender)).usage["gift"]
+    assert len(first) == 2
+    assert not set(first) & set(periods)

@@ -39,6 +39,15 @@ def test_the_example_programme_has_no_problem(example_source: str) -> None:
     assert checked.definition.late_days == 400
 
 
+def test_a_date_may_be_quoted_as_json_must_write_it(example_source: str) -> None:
+    quoted = damaged(example_source, ("valid: {from: 2017-06-01,", 'valid: {from: "2017-06-01",'))
+
+    assert read_definition(quoted) == read_definition(example_source)
+    assert errors(damaged(quoted, ('"2017-06-01"', '"2017-06-31"'))) == {
+        "earning.7.valid.from": "happy-hour: Must be a date such as 2017-06-01."
+    }
+
+
 def test_the_sections_are_typed(example_source: str) -> None:
     definition = read_definition(example_source)
 
