@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,24 @@ def test_a_sandbox_begins_when_told_and_its_tokens_hold(wallet: WalletCommand) -
     assert time.monotonic() - began < 10
 
 
+def wait_until_live(port: int) -> None:
+    """Until somebody listens: the one that was killed may have been the first to."""
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/live")
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_several_processes_share_a_port_and_one_that_dies_is_replaced(wallet: WalletCommand) -> None:
     port = free_port()
     with wallet.serving("--programme", str(PROGRAMME), "--processes", "2", port=port) as server:
         before = served_by(server.pid)
         subprocess.run(["kill", "-KILL", str(before[0])], check=True)
         after = wait_for_two(server.pid, without=before[0])
+        wait_until_live(port)
         answers = [httpx.get(f"http://127.0.0.1:{port}/live").status_code for _ in range(20)]
         server.send_signal(signal.SIGINT)
         exit_code = server.wait(20)

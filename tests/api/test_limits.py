@@ -1,14 +1,8 @@
-"""How large a document may be, and how little it costs to refuse a larger one."""
-
-import time
+"""How large a document may be, and that a larger one is refused before anything is done."""
 
 import pytest
 
 from tests.api.conftest import DONE, Edge, codes
-
-CPU_SECONDS = 0.02
-"""With the test's own client in it; the best of a few tries, for other things run beside."""
-TRIES = 3
 
 
 def nested(depth: int) -> str:
@@ -78,16 +72,10 @@ async def test_fifteen_aliases_are_served_and_sixteen_are_not(edge: Edge) -> Non
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
-async def test_what_is_too_large_is_refused_at_once(edge: Edge, query: str, code: str) -> None:
-    spent = []
-    for _ in range(TRIES):
-        began = time.process_time()
-        response = await edge.ask(query)
-        spent.append(time.process_time() - began)
+async def test_what_is_too_large_is_refused_before_anything_is_done(edge: Edge, query: str, code: str) -> None:
+    response = await edge.ask(query)
 
-        assert codes(response)[0] == code
-
-    assert min(spent) < CPU_SECONDS
+    assert codes(response)[0] == code
     assert DONE.recorded == []
 
 
