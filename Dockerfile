@@ -4,7 +4,7 @@ WORKDIR /app
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
 COPY requirements.runtime.lock ./
-RUN /venv/bin/pip install --require-hashes -r requirements.runtime.lock
+RUN /venv/bin/pip install --no-deps --require-hashes -r requirements.runtime.lock
 COPY pyproject.toml ./
 COPY api api
 COPY domain domain
