@@ -38,6 +38,7 @@ PRESENCES: Final = "presences"
 WRONG_CODES: Final = "wrong_codes"
 GRANTS: Final = "grants"
 FEEDBACK: Final = "feedback"
+SIGNALS: Final = "signals"
 
 ALL: Final = (
     WALLETS,  # one per member: the fold of that member's journal
@@ -63,6 +64,7 @@ ALL: Final = (
     WRONG_CODES,  # one per client and kind of code: when it last tried codes that do not exist
     GRANTS,  # one per member and partner: the scopes that the member gave it
     FEEDBACK,  # one per member and what it is about: an entry, or a day
+    SIGNALS,  # one per thing that happened to a member and stands in no entry, for the cascades
 )
 
 _INDEX_CONFLICTS: Final = {85, 86}  # IndexOptionsConflict, IndexKeySpecsConflict
@@ -159,6 +161,10 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     FEEDBACK: (
         # All that a member said.
         Index(name="member_at", keys=("member", "at")),
+    ),
+    SIGNALS: (
+        # What a worker takes next of its slots.
+        Index(name="slot_at", keys=("slot", "at")),
     ),
     CODES: _KEPT_UNTIL,
     PRESENCES: _KEPT_UNTIL,

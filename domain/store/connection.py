@@ -69,6 +69,7 @@ class Store:
     wrong_codes: AsyncCollection[Document] = field(init=False)
     grants: AsyncCollection[Document] = field(init=False)
     feedback: AsyncCollection[Document] = field(init=False)
+    signals: AsyncCollection[Document] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in collections.ALL:
