@@ -197,9 +197,9 @@ async def _preview(context: Context, purchase: PurchaseInput) -> PurchasePreview
         return told(decided, PurchasePreview)
     assert decided.purchase is not None, decided
     programme = await context.wallet.programmes.at(decided.programme_version)
-    cashback_minor = decided.purchase.cashback_minor
+    cashback_minor = sum(row.cashback_minor for row in decided.explanation)
     return PurchasePreview(
-        points=Long(decided.purchase.points),
+        points=Long(sum(row.points for row in decided.explanation)),
         cashback=money(cashback_minor, programme.currency) if cashback_minor else None,
         explanation=explanations(decided, programme, locale_of(receipt.member, context)),
     )

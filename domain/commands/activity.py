@@ -1,7 +1,8 @@
 """Activities and feedback: what a member did beside buying, and what the programme gives for it.
 
-An activity counts only if a rule in force names its type and who may report it. What conditions may read of it is
-its type and its plain attributes; of these nothing is kept but the checksums of the fingerprint.
+An activity counts only if a rule in force names its type and who may report it, or a mechanism names its type. What
+conditions may read of it is its type and its plain attributes; of these nothing is kept but the checksums of the
+fingerprint.
 """
 
 from collections.abc import Mapping
@@ -9,17 +10,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from domain.commands.purchase import CASHBACK_AWARDS, POINT_AWARDS, date_problems
+from domain.commands.happening import event_happening
+from domain.commands.purchase import date_problems
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.expiry import local_date, start_of_day
-from domain.ledger.posting import POINTS
+from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.members.member import Member, member_facts
 from domain.problems import InvalidInput, LimitReached, NotEligible, NotFound, Problem
 from domain.programme.earning import Earnings, earn_event
 from domain.programme.format import ACTIVITY_PREFIX
+from domain.programme.mechanisms import is_listened_to
 from domain.programme.period import next_start
 from domain.programme.programme import AwardRule, Programme
 
@@ -56,24 +59,28 @@ def check_activity(activity: Activity, programme: Programme, now: datetime) -> P
 def decide_activity(activity: Activity, situation: Situation) -> Entry | Problem:
     """The ACTIVITY entry, even if no rule's condition holds; a refusal if nobody asked for it or all is used up.
 
-    NotEligible says UNKNOWN_ACTIVITY when no rule in force on its day names the type, and NOT_REPORTED_BY_MEMBER,
-    _PARTNER or _STAFF when those that do want to hear it from others. LimitReached comes when every rule that would
-    give has nothing left to give; what one rule still gives is given.
+    NotEligible says UNKNOWN_ACTIVITY when no rule in force on its day and no mechanism names the type, and
+    NOT_REPORTED_BY_MEMBER, _PARTNER or _STAFF when those that do want to hear it from others. LimitReached comes when
+    every rule that would give has nothing left to give: then it counts for no mechanism either. What one rule still
+    gives is given.
     """
-    occurred_at = activity.occurred_at or situation.now
-    rules = _in_force(situation.programme, ACTIVITY_PREFIX + activity.type, occurred_at)
-    if not rules:
+    occurred_at, event = activity.occurred_at or situation.now, ACTIVITY_PREFIX + activity.type
+    rules = _in_force(situation.programme, event, occurred_at)
+    reporters = {each for rule in rules for each in rule.reporters or ()}
+    if not rules and is_listened_to(situation.programme.definition, event):
+        reporters = {"partner", "staff"}
+    if not reporters:
         return NotEligible(message="The programme gives nothing for this activity.", reason=UNKNOWN_ACTIVITY)
-    if not any(rule.reporters is None or activity.reporter in rule.reporters for rule in rules):
-        told_by = " or ".join(sorted({each for rule in rules for each in rule.reporters or ()}))
+    if activity.reporter not in reporters:
+        told_by = " or ".join(sorted(reporters))
         return NotEligible(
             message=f"This activity is reported by {told_by}, not by the {activity.reporter}.",
             reason=NOT_REPORTED_BY + activity.reporter.upper(),
         )
-    earned = _earned(activity, ACTIVITY_PREFIX + activity.type, occurred_at, situation)
+    earned = _earned(activity, event, occurred_at, situation)
     if _gives_nothing(earned) and earned.used_up:
         return limit_reached(earned, rules, occurred_at, situation)
-    return _entry(earned, occurred_at, situation, activity=activity.type, place=activity.place)
+    return _entry(activity, event, earned, situation)
 
 
 def feedback_reward(member: Member, feedback: str) -> Command:
@@ -91,9 +98,11 @@ def feedback_reward(member: Member, feedback: str) -> Command:
 def decide_feedback_reward(member: Member, situation: Situation) -> Entry | Problem:
     """The ACTIVITY entry with the awards of the event `feedback`; a refusal where there is nothing to give."""
     now = situation.now
-    earned = _earned(Activity(member=member, type=FEEDBACK, reporter="member"), FEEDBACK, now, situation)
-    if not _gives_nothing(earned):
-        return _entry(earned, now, situation, activity=FEEDBACK)
+    feedback = Activity(member=member, type=FEEDBACK, reporter="member")
+    earned = _earned(feedback, FEEDBACK, now, situation)
+    listened_to = not earned.used_up and is_listened_to(situation.programme.definition, FEEDBACK)
+    if listened_to or not _gives_nothing(earned):
+        return _entry(feedback, FEEDBACK, earned, situation)
     if earned.used_up:
         return limit_reached(earned, _in_force(situation.programme, FEEDBACK, now), now, situation)
     return NotEligible(message="The programme gives nothing for this feedback.", reason=NOTHING_GIVEN)
@@ -150,15 +159,26 @@ def _gives_nothing(earned: Earnings) -> bool:
     return not (earned.points or earned.cashback_minor or earned.vouchers or earned.bonuses)
 
 
-def _entry(
-    earned: Earnings, occurred_at: datetime, situation: Situation, *, activity: str, place: str | None = None
-) -> Entry:
+def _entry(activity: Activity, event: str, earned: Earnings, situation: Situation) -> Entry:
+    occurred_at = activity.occurred_at or situation.now
+    facts = member_facts(activity.member, situation.wallet, situation.programme, at=situation.now)
     draft = Draft(situation, EntryKind.ACTIVITY, occurred_at)
     origin = EntryKind.ACTIVITY.value
     cashback = f"cashback/{situation.programme.currency}"
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
     draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
     draft.issue_all(earned)
+    draft.advance(
+        event_happening(
+            situation,
+            activity.member,
+            facts,
+            event=event,
+            occurred_at=occurred_at,
+            attributes=activity.attributes,
+            place=activity.place,
+        )
+    )
     return draft.entry(
         changes=Changes(
             lifetime_points=earned.points,
@@ -166,6 +186,6 @@ def _entry(
             usage=earned.used,
         ),
         explanation=earned.rows,
-        place=place,
-        activity=activity,
+        place=activity.place,
+        activity=activity.type,
     )

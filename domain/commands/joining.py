@@ -1,16 +1,17 @@
 """Joining: the first entry of every wallet, with what the programme gives for it."""
 
-from domain.commands.purchase import CASHBACK_AWARDS, POINT_AWARDS
+from domain.commands.happening import event_happening
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import Changes, Entry, EntryKind
-from domain.ledger.posting import POINTS
+from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.referral import Referral
 from domain.members.member import Member, member_facts
 from domain.programme.earning import earn_event
 
 JOIN_KEY = "join"
+JOINED = "joined"
 
 
 def joining(member: Member) -> Command:
@@ -29,17 +30,13 @@ def decide_joining(member: Member, situation: Situation) -> Entry:
     """The JOIN entry, with the awards of the event `joined`."""
     programme, wallet = situation.programme, situation.wallet
     draft = Draft(situation, EntryKind.JOIN, member.joined_at)
-    earned = earn_event(
-        programme,
-        "joined",
-        occurred_at=member.joined_at,
-        member=member_facts(member, wallet, programme, at=situation.now),
-        usage=wallet.usage,
-    )
+    facts = member_facts(member, wallet, programme, at=situation.now)
+    earned = earn_event(programme, JOINED, occurred_at=member.joined_at, member=facts, usage=wallet.usage)
     origin = EntryKind.JOIN.value
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
     draft.award(f"cashback/{programme.currency}", earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
     draft.issue_all(earned)
+    draft.advance(event_happening(situation, member, facts, event=JOINED, occurred_at=member.joined_at))
     return draft.entry(
         changes=Changes(
             joined_at=member.joined_at,

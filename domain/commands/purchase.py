@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from domain.commands.happening import purchase_happening
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, Purchase, entry_id
 from domain.ledger.expiry import local_date
 from domain.ledger.journal import Journal
-from domain.ledger.posting import POINTS
+from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.referral import with_purchase
 from domain.ledger.voucher import VoucherEnd, VoucherStatus
 from domain.ledger.wallet import Wallet
@@ -21,9 +22,6 @@ from domain.problems import FieldProblem, InvalidInput, NotEligible, NotFound, P
 from domain.programme.earning import Earnings, Line, PurchaseEvent, earn_purchase
 from domain.programme.programme import Programme
 from domain.programme.tiers import after_metric, first_day
-
-POINT_AWARDS = "programme/points"
-CASHBACK_AWARDS = "programme/cashback"
 
 MAX_AHEAD = timedelta(minutes=5)
 """How far in the future a till's clock may be (SEMANTICS §3.1)."""
@@ -74,18 +72,16 @@ def decide_purchase(receipt: Receipt, situation: Situation) -> Entry | Problem:
     cashback = f"cashback/{receipt.currency}"
     if problem := _pay_with_cashback(draft, receipt, cashback) or _vouchers_problem(receipt, situation):
         return problem
-    earned = earn_purchase(
-        programme,
-        _event(receipt, programme, occurred_at),
-        member=member_facts(receipt.member, wallet, programme, at=now),
-        usage=wallet.usage,
-    )
+    event, facts = _event(receipt, programme, occurred_at), member_facts(receipt.member, wallet, programme, at=now)
+    earned = earn_purchase(programme, event, member=facts, usage=wallet.usage)
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=EntryKind.PURCHASE.value)
     draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=EntryKind.PURCHASE.value)
     draft.issue_all(earned)
+    visits = _visits(wallet, occurred_at)
+    draft.advance(purchase_happening(situation, receipt.member, facts, event=event, visits=visits))
     day = local_date(occurred_at, programme.zone)
     return draft.entry(
-        changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=day),
+        changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=day, visits=visits),
         explanation=earned.rows,
         place=receipt.place,
         receipt=receipt.number,
@@ -200,15 +196,21 @@ def _event(receipt: Receipt, programme: Programme, occurred_at: datetime) -> Pur
     )
 
 
-def _changes(draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: datetime, day: date) -> Changes:
+def _visits(wallet: Wallet, occurred_at: datetime) -> int:
+    """What a purchase at that instant adds to the member's visits (SEMANTICS §8.2)."""
+    return int(wallet.purchased_at is None or abs(occurred_at - wallet.purchased_at) >= VISIT_GAP)
+
+
+def _changes(
+    draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: datetime, day: date, visits: int
+) -> Changes:
     situation = draft.situation
     programme, wallet = situation.programme, situation.wallet
     today = local_date(situation.now, programme.zone)
-    is_visit = wallet.purchased_at is None or abs(occurred_at - wallet.purchased_at) >= VISIT_GAP
     metric: Mapping[str, int] = {}
     tier, metric_from = None, None
     if programme.tiers is not None:
-        amounts = {"points_earned": earned.points, "spend": receipt.total_minor, "visits": int(is_visit)}
+        amounts = {"points_earned": earned.points, "spend": receipt.total_minor, "visits": visits}
         amount, first = amounts[programme.tiers.metric], first_day(programme.tiers, today)
         metric = {day.isoformat(): amount} if amount and day >= first else {}
         buckets = {
@@ -219,7 +221,7 @@ def _changes(draft: Draft, receipt: Receipt, earned: Earnings, *, occurred_at: d
         metric_from = first.isoformat() if any(key < first.isoformat() for key in wallet.metric) else None
     return Changes(
         purchases=1,
-        visits=int(is_visit),
+        visits=visits,
         spend_minor=receipt.total_minor,
         purchased_at=occurred_at,
         lifetime_points=earned.points,

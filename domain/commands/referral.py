@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from domain.commands.purchase import CASHBACK_AWARDS, POINT_AWARDS
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.commit import Ledger
 from domain.ledger.draft import Draft, Situation
@@ -19,7 +18,7 @@ from domain.ledger.due import SYSTEM
 from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.expiry import local_date, start_of_day
 from domain.ledger.joint import commit_jointly
-from domain.ledger.posting import POINTS
+from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.referral import Qualifying, Referral, referral_from
 from domain.ledger.wallet import Wallet
 from domain.members.enrolment import joined

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from domain.commands.purchase import CASHBACK_AWARDS, MAX_AHEAD, POINT_AWARDS
+from domain.commands.happening import return_happening
+from domain.commands.purchase import MAX_AHEAD
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, Forgiven, Purchase, Return
 from domain.ledger.journal import Journal
 from domain.ledger.lot import Allocation, LotKey
-from domain.ledger.posting import AVAILABLE, POINTS, is_members
+from domain.ledger.posting import AVAILABLE, CASHBACK_AWARDS, POINT_AWARDS, POINTS, is_members
 from domain.ledger.referral import with_return
 from domain.ledger.voucher import Voucher, VoucherEnd, VoucherStatus, entry_of_voucher
 from domain.ledger.wallet import Wallet
@@ -123,6 +124,15 @@ def decide_return(wanted: PurchaseReturn, situation: Situation) -> Entry | Probl
         *_take_back(draft, history, bought, cashback, money, destination=CASHBACK_AWARDS),
     ]
     restored = _give_back(draft, bought, purchase, returned=purchase.total_minor - remains, before=before)
+    draft.advance(
+        return_happening(
+            situation,
+            bought,
+            occurred_at=occurred_at,
+            before_minor=purchase.total_minor - left,
+            now_minor=amount,
+        )
+    )
     row = ExplanationRow(
         rule="return",
         step="return",

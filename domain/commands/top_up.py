@@ -6,11 +6,11 @@ Paid money never expires and never mixes with promotional value: what a top-up e
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from domain.commands.purchase import CASHBACK_AWARDS, POINT_AWARDS
+from domain.commands.happening import event_happening
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.expiry import Period, add_period
-from domain.ledger.posting import POINTS
+from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.wallet import Wallet, standing
 from domain.members.member import Member, member_facts
 from domain.money import to_decimal, to_minor
@@ -20,6 +20,9 @@ from domain.programme.programme import Programme
 
 AT_TILL = "TOP_UP_AT_TILL"
 """The origin of lots that a till was paid for: what a card paid for stays apart, since it alone goes back to one."""
+
+EVENT = "top_up"
+"""As earning rules name it."""
 
 _RULE = "@top_up"
 """Where the wallet's usage counts top-ups; no earning rule can have this id."""
@@ -110,22 +113,20 @@ def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
     origin = EntryKind.TOP_UP.value
     paid = AT_TILL if top_up.source.startswith("till/") else origin
     draft.award(prepaid, top_up.amount_minor, source=top_up.source, origin=paid)
-    earned = earn_event(
-        programme,
-        "top_up",
-        occurred_at=now,
-        member=member_facts(top_up.member, wallet, programme, at=now),
-        usage=wallet.usage,
-        amount_minor=top_up.amount_minor,
-    )
+    facts, amount_minor = member_facts(top_up.member, wallet, programme, at=now), top_up.amount_minor
+    earned = earn_event(programme, EVENT, occurred_at=now, member=facts, usage=wallet.usage, amount_minor=amount_minor)
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
     draft.award(f"cashback/{top_up.currency}", earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
     draft.issue_all(earned)
+    advanced = draft.advance(
+        event_happening(situation, top_up.member, facts, event=EVENT, occurred_at=now, amount_minor=amount_minor)
+    )
+    is_earning = any((earned.points, earned.cashback_minor, advanced.earned.points, advanced.earned.cashback_minor))
     used = UsageChange(rule=_RULE, period=_instant(now), count=1, amount=top_up.amount_minor)
     return draft.entry(
         changes=Changes(
             lifetime_points=earned.points,
-            idle_until=draft.idle_until() if earned.points or earned.cashback_minor else {},
+            idle_until=draft.idle_until() if is_earning else {},
             usage=(*earned.used, used),
         ),
         explanation=earned.rows,

@@ -24,12 +24,25 @@ from domain.ledger.expiry import (
 )
 from domain.ledger.hold import HeldPart, Hold
 from domain.ledger.lot import Allocation, Lot, LotKey, add, is_spendable, spending_order, take
-from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, amount_text, pocket_of
+from domain.ledger.posting import (
+    AVAILABLE,
+    CASHBACK_AWARDS,
+    HELD,
+    OWED,
+    PENDING,
+    POINT_AWARDS,
+    POINTS,
+    Posting,
+    amount_text,
+    pocket_of,
+)
 from domain.ledger.voucher import Voucher, code_from, voucher_id
 from domain.ledger.wallet import Wallet, balances, next_due_at
 from domain.money import to_minor
 from domain.problems import InsufficientBalance
 from domain.programme.earning import Earnings, ExplanationRow
+from domain.programme.mechanism import Happening
+from domain.programme.mechanisms import Advanced, advance
 from domain.programme.period import is_past
 from domain.programme.programme import Programme
 
@@ -67,6 +80,7 @@ class Draft:
         self.holds = dict(situation.wallet.holds)
         self.vouchers: list[Voucher] = []
         self.bonuses: list[Bonus] = []
+        self.advanced: Advanced | None = None
 
     def available(self, asset: str) -> int:
         """What can be taken of the asset now, in its unit; nothing while something is owed."""
@@ -189,9 +203,23 @@ class Draft:
     def issue_all(self, earned: Earnings) -> None:
         """Issue the vouchers and grant the bonuses of what an event earned."""
         for voucher in earned.vouchers:
-            self.issue(voucher.kind, keeps_from_minor=voucher.keeps_from_minor or None)
+            self.issue(voucher.kind, keeps_from_minor=voucher.keeps_from_minor or None, sku=voucher.sku)
         for bonus in earned.bonuses:
             self.grant(bonus)
+
+    def advance(self, happening: Happening) -> Advanced:
+        """Tell the mechanisms what happened, once, after all else was given, and give what they give.
+
+        What changes, their rows and their marks go into the entry. Points that they give count as earned in the
+        member's lifetime, but not toward the tier's metric: no purchase earned them (SEMANTICS §8.1).
+        """
+        assert self.advanced is None, happening
+        self.advanced = advanced = advance(self.situation.wallet.progress, happening)
+        cashback, origin = f"cashback/{self.situation.programme.currency}", self.kind.value
+        self.award(POINTS, advanced.earned.points, source=POINT_AWARDS, origin=origin)
+        self.award(cashback, advanced.earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
+        self.issue_all(advanced.earned)
+        return advanced
 
     def revived(self, voucher: Voucher) -> Voucher:
         """A used voucher that comes back: as it was, for the programme's `refund_grace` if its time has passed."""
@@ -302,7 +330,11 @@ class Draft:
     ) -> Entry:
         """The sealed entry, with the balances it leaves."""
         situation, wallet = self.situation, self.situation.wallet
-        changes = self._without_old_usage(self._with_grants(changes or _NO_CHANGES))
+        changes, advanced = self._with_grants(changes or _NO_CHANGES), self.advanced
+        if advanced is not None:
+            changes = _with_advance(changes, advanced)
+            explanation = (*explanation, *advanced.earned.rows)
+        changes = self._without_old_usage(changes)
         return Entry(
             member=wallet.member,
             sequence=wallet.sequence + 1,
@@ -328,6 +360,7 @@ class Draft:
             note=note,
             note_digest=None if note is None else note.digest,
             activity=activity,
+            marks={} if advanced is None else advanced.marks,
         )
 
     def _with_grants(self, changes: Changes) -> Changes:
@@ -405,6 +438,17 @@ def oldest_usage_day(programme: Programme, today: date) -> date:
     late = today - timedelta(days=programme.late_days)
     window = programme.definition.prepaid.limits.top_up_window
     return late if window is None else min(late, add_period(today, window.window, -1))
+
+
+def _with_advance(changes: Changes, advanced: Advanced) -> Changes:
+    if not advanced.changes and not advanced.earned.rows:
+        return changes
+    return replace(
+        changes,
+        progress=advanced.changes,
+        lifetime_points=changes.lifetime_points + advanced.earned.points,
+        usage=(*changes.usage, *advanced.earned.used),
+    )
 
 
 def policy_of(programme: Programme, asset: str) -> LotPolicy:

@@ -30,6 +30,7 @@ from domain.ledger.voucher import (
 )
 from domain.problems import Problem, problem_document, problem_from
 from domain.programme.earning import ExplanationRow, UsageChange
+from domain.programme.mechanism import Progress, ProgressChanges
 from domain.programme.tiers import TierState
 from domain.store.slots import slot_of
 
@@ -74,7 +75,8 @@ class Changes:
     `idle_until` gives, per asset under the inactivity policy, its new expiry. `metric` adds to the tier
     metric's day buckets. `usage_from` and `metric_from` drop what belongs to earlier programme's days, which
     nothing can need any more. `vouchers`, `bonuses` and `hold` are new; the ended ones are named by id. `plan` and
-    `referral` are as they are from now on; `ended_plan` is the id of one that lapsed.
+    `referral` are as they are from now on; `ended_plan` is the id of one that lapsed. `progress` are the states of
+    mechanisms from now on, by section and key, None for one that ended.
     """
 
     joined_at: datetime | None = None
@@ -98,6 +100,7 @@ class Changes:
     plan: RunningPlan | None = None
     ended_plan: str | None = None
     referral: Referral | None = None
+    progress: ProgressChanges = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +165,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the journal. `sequence` is 1, 2, 3 … per member; `activity` is the type of an ACTIVITY entry."""
+    """One line of the journal. `sequence` is 1, 2, 3 … per member; `activity` is the type of an ACTIVITY entry.
+
+    `marks` are what mechanisms awarded by it, by section and key (:mod:`domain.programme.mechanism`).
+    """
 
     member: str
     sequence: int
@@ -188,6 +194,7 @@ class Entry:
     note: Note | None = None
     note_digest: str | None = None
     activity: str | None = None
+    marks: Progress = field(default_factory=dict)
     hash: str = ""
 
     def __post_init__(self) -> None:
@@ -355,6 +362,7 @@ def entry_from(document: Mapping[str, Any]) -> Entry:
         note=None if note is None else Note(text=note["text"], salt=note["salt"]),
         note_digest=document.get("note_digest"),
         activity=document.get("activity"),
+        marks=document.get("marks", {}),
         hash=document["hash"],
     )
 
@@ -405,6 +413,8 @@ def _hashed_part(entry: Entry) -> dict[str, Any]:
     for name in ("place", "receipt", "reverses", "note_digest", "activity"):
         if (value := getattr(entry, name)) is not None:
             document[name] = value
+    if entry.marks:
+        document["marks"] = _nested(entry.marks)
     if changes := _changes_document(entry.changes):
         document["changes"] = changes
     if entry.purchase is not None:
@@ -415,6 +425,13 @@ def _hashed_part(entry: Entry) -> dict[str, Any]:
             "forgiven": [_plain(forgiven) for forgiven in entry.returned.forgiven],
         }
     return document
+
+
+def _nested(progress: ProgressChanges) -> dict[str, Any]:
+    return {
+        section: {key: None if state is None else dict(state) for key, state in states.items()}
+        for section, states in progress.items()
+    }
 
 
 def _row_document(row: ExplanationRow) -> dict[str, Any]:
@@ -442,6 +459,7 @@ _CHANGE_CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] 
     "hold": (hold_document, hold_from),
     "plan": (plan_document, plan_from),
     "referral": (referral_document, referral_from),
+    "progress": (_nested, _same),
 }
 """How each change that is no plain value is stored, and read again."""
 

@@ -22,6 +22,10 @@ PENDING = "member/pending"
 HELD = "member/held"
 OWED = "member/owed"
 
+POINT_AWARDS = "programme/points"
+CASHBACK_AWARDS = "programme/cashback"
+"""Where points and cashback that the programme gives come from."""
+
 MAX_AMOUNT = 2**53 - 1
 
 

@@ -31,6 +31,8 @@ from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Postin
 from domain.ledger.referral import Referral, referral_document, referral_from
 from domain.ledger.voucher import Voucher, voucher_document, voucher_from
 from domain.programme.earning import UsageChange, Used
+from domain.programme.mechanism import Progress
+from domain.programme.mechanisms import progressed
 from domain.programme.period import is_past
 from domain.programme.tiers import TierState
 from domain.store.slots import slot_of
@@ -43,7 +45,7 @@ class Wallet:
     """The fold of the entries 1 … `sequence`; `head` is the hash of the last of them.
 
     `owed` and `idle_until` are per asset, `usage` per rule and period, `metric` per programme's day. Vouchers,
-    bonuses and holds are the open ones, by id.
+    bonuses and holds are the open ones, by id. `progress` are the states of mechanisms, by section and key.
     """
 
     member: str
@@ -66,6 +68,7 @@ class Wallet:
     holds: Mapping[str, Hold] = field(default_factory=dict)
     plan: RunningPlan | None = None
     referral: Referral | None = None
+    progress: Progress = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,7 @@ def apply(wallet: Wallet, entry: Entry) -> Wallet:
         ),
         plan=None if changes.ended_plan is not None else changes.plan or wallet.plan,
         referral=changes.referral or wallet.referral,
+        progress=progressed(wallet.progress, changes.progress),
     )
 
 
@@ -229,6 +233,8 @@ def wallet_document(wallet: Wallet) -> dict[str, Any]:
         document["plan"] = plan_document(wallet.plan)
     if wallet.referral is not None:
         document["referral"] = referral_document(wallet.referral)
+    if wallet.progress:
+        document["progress"] = {section: dict(states) for section, states in wallet.progress.items()}
     if (due := next_work_at(wallet)) is not None:
         document["next_due_at"] = due
     return document
@@ -261,6 +267,7 @@ def wallet_from(document: Mapping[str, Any]) -> Wallet:
         holds={one["id"]: hold_from(one) for one in document.get("holds", ())},
         plan=None if plan is None else plan_from(plan),
         referral=None if referral is None else referral_from(referral),
+        progress=document.get("progress", {}),
     )
 
 

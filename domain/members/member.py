@@ -61,7 +61,7 @@ def is_visible(member: Member, client_id: str) -> bool:
 
 def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: datetime) -> MemberFacts:
     """What rules may know of the member at that instant, on a settled wallet."""
-    zone = ZoneInfo(member.profile.time_zone) if member.profile.time_zone else programme.zone
+    zone = zone_of(member, programme)
     today = local_date(at, programme.zone)
     birthday, here = member.profile.birthday, local_date(at, zone)
     bought = None if wallet.purchased_at is None else local_date(wallet.purchased_at, programme.zone)
@@ -80,6 +80,11 @@ def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: da
         points=available(wallet, POINTS, at),
         tags=member.tags,
     )
+
+
+def zone_of(member: Member, programme: Programme) -> ZoneInfo:
+    """The member's own zone, else the programme's (SEMANTICS, head)."""
+    return ZoneInfo(member.profile.time_zone) if member.profile.time_zone else programme.zone
 
 
 async def member_by_id(store: Store, identifier: str) -> Member | None:

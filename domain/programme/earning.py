@@ -7,13 +7,15 @@ its limit, then one floor. All arithmetic is in whole numbers. The rows of an ex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from domain.programme.facts import MemberFacts
 from domain.programme.period import period_key
 from domain.programme.programme import AwardRule, EventRules, Limit, Multiplier, Programme, Rate, Rule
 
-Step = Literal["award", "multiplier", "limit", "return", "adjustment", "referral"]
+Step = str
+"""Of a rule: `award`, `multiplier`, `limit`; of a command: `return`, `adjustment`, `referral`; else the section of the
+mechanism that gave it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +83,12 @@ class UsageChange:
 class VoucherAward:
     """A voucher of a kind. `keeps_from_minor` is the least total for which the rule gives it (SEMANTICS §4.4).
 
-    Conditions are taken to hold from some total on; it is 0 for what no purchase gave.
+    Conditions are taken to hold from some total on; it is 0 for what no purchase gave. `sku` narrows it to an item.
     """
 
     kind: str
     keeps_from_minor: int = 0
+    sku: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,26 +128,15 @@ class _Moment:
 
 def earn_purchase(programme: Programme, event: PurchaseEvent, *, member: MemberFacts, usage: Usage) -> Earnings:
     """What the receipt earns. The rules are those of the programme whose `valid` window holds `occurred_at`."""
-    local = event.occurred_at.astimezone(programme.zone)
-    lines = event.lines
-    purchase = {
-        "total_minor": event.total_minor,
-        "place": event.place or "",
-        "region": event.region or "",
-        "hour": local.hour,
-        "weekday": local.isoweekday(),
-        "categories": tuple(sorted({line.category for line in lines if line.category})),
-        "skus": tuple(sorted({line.sku for line in lines})),
-    }
     moment = _Moment(
-        day=local.date(),
-        facts={"purchase": purchase, "member": member.as_facts()},
+        day=event.occurred_at.astimezone(programme.zone).date(),
+        facts=purchase_facts(programme, event, member),
         member=member.id,
         place=event.place,
         region=event.region,
         total_minor=event.total_minor,
         eligible_minor=event.eligible_minor,
-        lines=lines,
+        lines=event.lines,
     )
     plan = programme.plan_multipliers.get(member.plan)
     return _earn(programme.rules.get("purchase", _NO_RULES), moment, usage, also=() if plan is None else (plan,))
@@ -168,14 +160,9 @@ def earn_event(
     `amount_minor` is that of a top-up. `reporter` is who told of an activity (member, partner or staff): rules
     with `reported_by` give nothing to others. `attributes` are the activity's own.
     """
-    facts: dict[str, Mapping[str, Any]] = {"member": member.as_facts()}
-    if event == "top_up":
-        facts["top_up"] = {"amount_minor": amount_minor}
-    elif event.startswith("activity."):
-        facts["activity"] = {"type": event.removeprefix("activity."), "attributes": dict(attributes or {})}
     moment = _Moment(
         day=occurred_at.astimezone(programme.zone).date(),
-        facts=facts,
+        facts=event_facts(event, member, attributes=attributes, amount_minor=amount_minor),
         member=member.id,
         place=place,
         region=region,
@@ -186,10 +173,41 @@ def earn_event(
     return _earn(programme.rules.get(event, _NO_RULES), moment, usage)
 
 
+def purchase_facts(programme: Programme, event: PurchaseEvent, member: MemberFacts) -> Mapping[str, Mapping[str, Any]]:
+    """The groups of facts that a purchase has at hand."""
+    local = event.occurred_at.astimezone(programme.zone)
+    purchase = {
+        "total_minor": event.total_minor,
+        "place": event.place or "",
+        "region": event.region or "",
+        "hour": local.hour,
+        "weekday": local.isoweekday(),
+        "categories": tuple(sorted({line.category for line in event.lines if line.category})),
+        "skus": tuple(sorted({line.sku for line in event.lines})),
+    }
+    return {"purchase": purchase, "member": member.as_facts()}
+
+
+def event_facts(
+    event: str,
+    member: MemberFacts,
+    *,
+    attributes: Mapping[str, str | float | bool | None] | None = None,
+    amount_minor: int = 0,
+) -> Mapping[str, Mapping[str, Any]]:
+    """The groups of facts that any other event has at hand; see :func:`earn_event`."""
+    facts: dict[str, Mapping[str, Any]] = {"member": member.as_facts()}
+    if event == "top_up":
+        facts["top_up"] = {"amount_minor": amount_minor}
+    elif event.startswith("activity."):
+        facts["activity"] = {"type": event.removeprefix("activity."), "attributes": dict(attributes or {})}
+    return facts
+
+
 def _earn(rules: EventRules, moment: _Moment, usage: Usage, *, also: Sequence[Multiplier] = ()) -> Earnings:
     """What the rules give; the multipliers of `also` come after those of the rules."""
     multipliers: list[Multiplier] | None = None
-    lines = _line_facts(moment.lines)
+    lines = line_facts(moment.lines)
     rows: list[ExplanationRow] = []
     used: list[UsageChange] = []
     vouchers: list[VoucherAward] = []
@@ -290,7 +308,8 @@ def _in_force(rule: Rule, moment: _Moment) -> bool:
     return rule.condition is None or rule.condition.holds(moment.facts)
 
 
-def _line_facts(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def line_facts(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """The group `line` of each line, in order."""
     return [
         {
             "amount_minor": line.amount_minor,

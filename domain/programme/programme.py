@@ -21,6 +21,7 @@ from domain.programme.format import (
     Definition,
     EarningRule,
     Expiry,
+    Model,
     Place,
     Plan,
     Reward,
@@ -113,7 +114,10 @@ class EventRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programme:
-    """One version in force. `digest` is the SHA-256 of its source, hexadecimal, empty when it has none."""
+    """One version in force. `digest` is the SHA-256 of its source, hexadecimal, empty when it has none.
+
+    `conditions` are those of mechanisms, by section, id and key (`when` or `lines`).
+    """
 
     version: int
     definition: Definition = field(repr=False)
@@ -133,6 +137,7 @@ class Programme:
     rewards: Mapping[str, Reward] = field(repr=False)
     plans: Mapping[str, Plan] = field(repr=False)
     plan_multipliers: Mapping[str, Multiplier] = field(repr=False)
+    conditions: Mapping[tuple[str, str, str], Condition] = field(repr=False)
 
 
 def compile_programme(definition: Definition, version: int, *, digest: str = "") -> Programme:
@@ -156,6 +161,7 @@ def compile_programme(definition: Definition, version: int, *, digest: str = "")
         rewards=MappingProxyType({reward.id: reward for reward in definition.rewards}),
         plans=MappingProxyType({plan.id: plan for plan in definition.plans}),
         plan_multipliers=MappingProxyType(_plan_multipliers(definition)),
+        conditions=MappingProxyType(_mechanism_conditions(definition)),
     )
 
 
@@ -246,6 +252,19 @@ def _plan_multipliers(definition: Definition) -> dict[str, Multiplier]:
         for plan in definition.plans
         if plan.multiply is not None
     }
+
+
+def _mechanism_conditions(definition: Definition) -> dict[tuple[str, str, str], Condition]:
+    """The conditions of every section but the earning rules', which have their own."""
+    conditions: dict[tuple[str, str, str], Condition] = {}
+    for section in type(definition).model_fields:
+        items = getattr(definition, section)
+        for item in items if isinstance(items, list) and section != "earning" else ():
+            for key in ("when", "lines"):
+                source = getattr(item, key, None) if isinstance(item, Model) else None
+                if source is not None:
+                    conditions[section, item.id, key] = Condition(source, rule=f"{section}.{item.id}")
+    return conditions
 
 
 def _condition(source: str | None, rule: str) -> Condition | None:

@@ -17,7 +17,7 @@ from babel.numbers import format_currency, format_decimal, format_percent
 
 from domain.ledger.expiry import ExpiryKind, LotPolicy, Period
 from domain.programme.earning import ExplanationRow
-from domain.programme.format import Award, EarningRule, Multiply
+from domain.programme.format import Award, EarningRule, Model, Multiply
 from domain.programme.programme import Programme
 from domain.programme.words import WORDS
 
@@ -30,11 +30,23 @@ def explain(programme: Programme, row: ExplanationRow, locale: str) -> str:
     speech = _Speech(programme, locale)
     if row.step == "multiplier" and (plan := programme.plans.get(row.rule)) is not None:
         return speech.pick(plan.name)
+    if (name := _name_in(programme, row.step, row.rule)) is not None:
+        return speech.pick(name)
     if rule is None:
         return row.rule
     if row.step == "limit":
         return _limit(speech, rule, row)
     return speech.pick(rule.text) or _sentence(speech, rule)
+
+
+def _name_in(programme: Programme, section: str, identifier: str) -> Mapping[str, str] | None:
+    """The name of that item of a mechanism's section; None for a step that is no such section."""
+    items = getattr(programme.definition, section, None)
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, Model) and getattr(item, "id", None) == identifier:
+            names: Mapping[str, str] | None = getattr(item, "name", None)
+            return names
+    return None
 
 
 def ways_to_earn(programme: Programme, locale: str, *, on: date | None = None) -> list[str]:

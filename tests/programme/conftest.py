@@ -5,6 +5,9 @@ import pytest
 
 from domain.programme.definition import read_definition
 from domain.programme.programme import Programme, compile_programme
+from tests.ledger.conftest import member, shop, shop_with
+
+__all__ = ("member", "shop", "shop_with")
 
 EXAMPLE = Path(__file__).parents[2] / "programme.yaml"
 
