@@ -1,7 +1,7 @@
 """What commands tell the mechanisms of a programme: one happening for each command that is an event."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from domain.ledger.draft import Situation
@@ -93,7 +93,9 @@ def return_happening(
         latest_at=wallet.purchased_at,
         undone=Undone(
             marks=bought.marks,
+            states=bought.changes.progress,
             occurred_at=bought.occurred_at,
+            day=date.fromisoformat(bought.purchase.day),
             total_minor=bought.purchase.total_minor,
             before_minor=before_minor,
             now_minor=now_minor,

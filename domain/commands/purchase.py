@@ -14,6 +14,7 @@ from domain.ledger.expiry import local_date
 from domain.ledger.journal import Journal
 from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.referral import with_purchase
+from domain.ledger.visit import visits_added
 from domain.ledger.voucher import VoucherEnd, VoucherStatus
 from domain.ledger.wallet import Wallet
 from domain.members.member import Member, member_facts
@@ -28,9 +29,6 @@ MAX_AHEAD = timedelta(minutes=5)
 
 WHOLE = 100
 """Per cent."""
-
-VISIT_GAP = timedelta(hours=1)
-"""Purchases closer together than this are one visit (SEMANTICS §8.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +75,7 @@ def decide_purchase(receipt: Receipt, situation: Situation) -> Entry | Problem:
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=EntryKind.PURCHASE.value)
     draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=EntryKind.PURCHASE.value)
     draft.issue_all(earned)
-    visits = _visits(wallet, occurred_at)
+    visits = visits_added(wallet.recent_purchases, occurred_at)
     draft.advance(purchase_happening(situation, receipt.member, facts, event=event, visits=visits))
     day = local_date(occurred_at, programme.zone)
     return draft.entry(
@@ -194,11 +192,6 @@ def _event(receipt: Receipt, programme: Programme, occurred_at: datetime) -> Pur
         region=None if receipt.place is None else programme.places[receipt.place].region,
         lines=receipt.lines,
     )
-
-
-def _visits(wallet: Wallet, occurred_at: datetime) -> int:
-    """What a purchase at that instant adds to the member's visits (SEMANTICS §8.2)."""
-    return int(wallet.purchased_at is None or abs(occurred_at - wallet.purchased_at) >= VISIT_GAP)
 
 
 def _changes(

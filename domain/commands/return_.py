@@ -242,7 +242,7 @@ def _changes(
     tiers = situation.programme.tiers
     fallen = 0
     if tiers is not None and purchase.day in situation.wallet.metric:
-        visits = bought.changes.visits if full else 0
+        visits = max(0, bought.changes.visits) if full else 0
         fallen = {"points_earned": points, "spend": amount, "visits": visits}[tiers.metric]
     return Changes(
         spend_minor=-amount,

@@ -29,6 +29,7 @@ from domain.ledger.lot import (
 from domain.ledger.plan import RunningPlan, plan_document, plan_from
 from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Posting, is_members
 from domain.ledger.referral import Referral, referral_document, referral_from
+from domain.ledger.visit import with_purchase
 from domain.ledger.voucher import Voucher, voucher_document, voucher_from
 from domain.programme.earning import UsageChange, Used
 from domain.programme.mechanism import Progress
@@ -46,6 +47,7 @@ class Wallet:
 
     `owed` and `idle_until` are per asset, `usage` per rule and period, `metric` per programme's day. Vouchers,
     bonuses and holds are the open ones, by id. `progress` are the states of mechanisms, by section and key.
+    `recent_purchases` are when the latest of them occurred, in order: they say what is a visit.
     """
 
     member: str
@@ -62,6 +64,7 @@ class Wallet:
     visits: int = 0
     spend_minor: int = 0
     purchased_at: datetime | None = None
+    recent_purchases: tuple[datetime, ...] = ()
     lifetime_points: int = 0
     vouchers: Mapping[str, Voucher] = field(default_factory=dict)
     bonuses: Mapping[str, Bonus] = field(default_factory=dict)
@@ -107,6 +110,11 @@ def apply(wallet: Wallet, entry: Entry) -> Wallet:
         visits=wallet.visits + changes.visits,
         spend_minor=wallet.spend_minor + changes.spend_minor,
         purchased_at=_latest(wallet.purchased_at, changes.purchased_at),
+        recent_purchases=(
+            wallet.recent_purchases
+            if changes.purchased_at is None
+            else with_purchase(wallet.recent_purchases, changes.purchased_at)
+        ),
         lifetime_points=wallet.lifetime_points + changes.lifetime_points,
         vouchers=_changed(wallet.vouchers, changes.vouchers, [end.id for end in changes.ended_vouchers]),
         bonuses=_changed(wallet.bonuses, changes.bonuses, changes.ended_bonuses),
@@ -233,6 +241,8 @@ def wallet_document(wallet: Wallet) -> dict[str, Any]:
         document["plan"] = plan_document(wallet.plan)
     if wallet.referral is not None:
         document["referral"] = referral_document(wallet.referral)
+    if wallet.recent_purchases:
+        document["recent_purchases"] = list(wallet.recent_purchases)
     if wallet.progress:
         document["progress"] = {section: dict(states) for section, states in wallet.progress.items()}
     if (due := next_work_at(wallet)) is not None:
@@ -267,6 +277,7 @@ def wallet_from(document: Mapping[str, Any]) -> Wallet:
         holds={one["id"]: hold_from(one) for one in document.get("holds", ())},
         plan=None if plan is None else plan_from(plan),
         referral=None if referral is None else referral_from(referral),
+        recent_purchases=tuple(document.get("recent_purchases", ())),
         progress=document.get("progress", {}),
     )
 

@@ -22,6 +22,7 @@ from domain.programme.cel import check as check_condition
 from domain.programme.format import (
     Amount,
     Cel,
+    Challenge,
     Definition,
     Model,
     Reference,
@@ -33,6 +34,7 @@ from domain.programme.problem import ProgrammeProblem, Severity
 Found = Iterator[tuple[str, str]]
 """Problems as (path, message)."""
 
+MAX_DISTINCT: Final = 100
 _EPOCH: Final = date(2000, 1, 1)
 _SECTIONS_WITH_IDS: Final = (
     "charities",
@@ -266,6 +268,29 @@ def _counters(definition: Definition) -> Found:
         kind, _, name = counter.partition(".")
         if kind == "streak" and name not in streaks:
             yield path, _unknown(name, "streaks", streaks)
+    for index, challenge in enumerate(definition.challenges):
+        yield from _event_that_counts(f"challenges.{index}.event", challenge)
+
+
+def _event_that_counts(path: str, challenge: Challenge) -> Found:
+    """A challenge must hear of what it counts; any event may end with a longer streak."""
+    kind = challenge.counts.partition(".")[0]
+    if kind == "activity" and challenge.event != challenge.counts:
+        yield path, f"Never counts {challenge.counts}: make it the event, or count something else."
+    elif kind not in {"activity", "streak"} and challenge.event != "purchase":
+        yield path, f"Only a purchase counts {challenge.counts}: make it the event, or count something else."
+
+
+def _distinct(definition: Definition) -> Found:
+    """A wallet remembers each of the distinct ones, so there is a limit to how many a programme may ask for."""
+    asked = [
+        (f"badges.{at}.levels.{len(each.levels) - 1}", each.counts, each.levels[-1])
+        for at, each in enumerate(definition.badges)
+    ]
+    asked += [(f"challenges.{at}.target", each.counts, each.target) for at, each in enumerate(definition.challenges)]
+    for path, counts, most in asked:
+        if counts.startswith("distinct_") and most > MAX_DISTINCT:
+            yield path, f"Is too many to remember for each member; at most {MAX_DISTINCT} distinct ones are counted."
 
 
 def _windows(definition: Definition) -> Found:
@@ -311,6 +336,7 @@ _CHECKS: Final[tuple[Callable[[Definition], Found], ...]] = (
     _tiers,
     _rising,
     _counters,
+    _distinct,
     _windows,
     _regions,
     _top_up_limits,

@@ -5,7 +5,7 @@ its limit, then one floor. All arithmetic is in whole numbers. The rows of an ex
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
@@ -171,6 +171,41 @@ def earn_event(
         eligible_minor=amount_minor,
     )
     return _earn(programme.rules.get(event, _NO_RULES), moment, usage)
+
+
+def counts_for_same_item(
+    rule: AwardRule,
+    *,
+    day: date,
+    facts: Mapping[str, Mapping[str, Any]],
+    member: str,
+    place: str | None,
+    region: str | None,
+) -> bool:
+    """Whether a purchase of an item on that programme's day counts for a rule of the event `same_sku`.
+
+    `facts` are the groups `line` and `member`.
+    """
+    return _in_force(rule, _Moment(day=day, facts=facts, member=member, place=place, region=region))
+
+
+def earn_same_item(
+    programme: Programme,
+    rule: AwardRule,
+    *,
+    day: date,
+    facts: Mapping[str, Mapping[str, Any]],
+    usage: Usage,
+    member: str,
+    place: str | None,
+    region: str | None,
+) -> Earnings:
+    """What that one rule of the event `same_sku` gives for the item of the line, its vouchers for that item alone."""
+    moment = _Moment(day=day, facts=facts, member=member, place=place, region=region)
+    multipliers = programme.rules["same_sku"].multipliers
+    earned = _earn(EventRules(awards=(rule,), multipliers=multipliers), moment, usage)
+    sku = facts["line"]["sku"]
+    return replace(earned, vouchers=tuple(replace(voucher, sku=sku) for voucher in earned.vouchers))
 
 
 def purchase_facts(programme: Programme, event: PurchaseEvent, member: MemberFacts) -> Mapping[str, Mapping[str, Any]]:

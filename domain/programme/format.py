@@ -511,6 +511,8 @@ Counter = Annotated[str, AfterValidator(_badge_counter)]
 
 
 class Badge(Model):
+    """`levels` are counts; those of `spend` are whole units of the currency."""
+
     id: Identifier
     counts: Counter
     levels: Annotated[list[Count], Field(min_length=1, max_length=50)]
@@ -541,7 +543,10 @@ class Streak(Model):
 
 
 class StampCard(Model):
-    """Stamps for each unit on the lines that match, or one a visit when `lines` is left out."""
+    """Stamps for each unit on the lines that match, or one a visit when `lines` is left out.
+
+    `per_day` is of the programme's days; a card `expires` counted from the day of its first stamp.
+    """
 
     id: Identifier
     lines: LineCondition | None = None
@@ -553,6 +558,8 @@ class StampCard(Model):
 
 
 class Challenge(Model):
+    """`[from, until)` in the programme's days; a `target` of `spend` is whole units of the currency."""
+
     id: Identifier
     event: Event
     when: str | None = None

@@ -17,8 +17,9 @@ A streak plugs in like this, and the badges that count `streak.<id>` follow it i
   is not `happening.event` or whose `happening.condition("streaks", streak.id)` does not hold, and returns an
   `Advance` with a new document under the streak's id, what milestones give (`fixed(…)`), and a mark under its id
   with what `Entry.awards.streaks` will show. The member's day is that of `occurred_at` in `happening.zone`.
-- `counters(states)` returns `{"streak.<id>": longest run so far}`. Badges are only ever raised, so a longest run
-  that late events make is never lost on them.
+- `counters(states)` returns `{"streak.<id>": longest run so far, "streak.<id>.current": length of the latest run}`.
+  Badges count the first and are only ever raised, so a longest run that late events make is never lost on them;
+  challenges count the second, so that no run of long ago wins today's.
 - `STREAKS` stands in the list before `BADGES`.
 - What is read at an instant (broken or not, at risk) is worked out by the reader from `wallet.progress["streaks"]`;
   the marks of an entry are in `entry.marks["streaks"]`.
@@ -52,10 +53,15 @@ RETURN = "return"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone:
-    """The purchase that a return takes back: its marks, and how much of it went back before and goes back now."""
+    """The purchase that a return takes back, and how much of it went back before and goes back now.
+
+    `marks` are those of its entry, `states` what it changed, and `day` its day of the programme, as stored.
+    """
 
     marks: Progress
+    states: ProgressChanges
     occurred_at: datetime
+    day: date
     total_minor: int
     before_minor: int
     now_minor: int
@@ -141,8 +147,9 @@ def _listens_to_nothing(_definition: Definition) -> Iterable[str]:
 class Mechanism:
     """One mechanism: `advance` takes its states and what happened.
 
-    `section` is its key in the definition, and the step of its rows. `counters` are what its states count for those
-    that come after it. `listens` names the events that it wants to hear of though no earning rule gives anything.
+    `section` is its key in the definition, under which its states stand, and the step of its rows. `counters` are what
+    its states count for those that come after it. `listens` names the events that it wants to hear of though no
+    earning rule gives anything for them.
     """
 
     section: str

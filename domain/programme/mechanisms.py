@@ -8,13 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from domain.programme.badges import BADGES
+from domain.programme.challenges import CHALLENGES
 from domain.programme.earning import Earnings
 from domain.programme.format import Definition
 from domain.programme.mechanism import Document, Happening, Mechanism, Progress, ProgressChanges, together
+from domain.programme.same_items import SAME_ITEMS
+from domain.programme.stamp_cards import STAMP_CARDS
 
 MECHANISMS: Final[tuple[Mechanism, ...]] = (
     # Streaks come before badges, which count them.
     BADGES,
+    STAMP_CARDS,
+    CHALLENGES,
+    SAME_ITEMS,
 )
 
 
@@ -40,7 +46,7 @@ def advance(progress: Progress, happening: Happening) -> Advanced:
             changes[mechanism.section] = changed
         if step.marks:
             marks[mechanism.section] = step.marks
-        if step.earned.rows or step.earned.used:
+        if step.earned.rows:
             earned.append(step.earned)
         if counted := mechanism.counters(changed_states(states, changed)):
             happening = replace(happening, counters={**happening.counters, **counted})

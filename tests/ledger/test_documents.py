@@ -66,8 +66,16 @@ postings = st.one_of(
         amounts,
     ),
 )
+states = st.fixed_dictionaries(
+    {"count": st.integers(0, 9), "at": instants, "seen": st.lists(texts, max_size=3)},
+    optional={"days": st.dictionaries(st.just("2026-03-02"), st.integers(0, 9))},
+)
+progress = st.dictionaries(
+    st.sampled_from(["badges", "streaks"]), st.dictionaries(st.sampled_from(["a", "b"]), states, min_size=1)
+)
 changes = st.builds(
     Changes,
+    progress=progress | st.just({"badges": {"a": None}}),
     joined_at=st.none() | instants,
     purchases=st.integers(0, 1),
     spend_minor=st.integers(-(10**13), 10**13),
@@ -114,6 +122,7 @@ entries = st.builds(
     place=st.none() | texts,
     receipt=st.none() | texts,
     reverses=st.none() | texts,
+    marks=progress,
 )
 lots = st.lists(
     st.builds(Lot, asset=assets, key=keys, remaining=amounts, earned_at=instants),
@@ -186,6 +195,8 @@ def test_an_entry_whose_text_was_erased_is_intact(entry: Entry) -> None:
         spend_minor=st.integers(0, 2**53),
         purchased_at=st.none() | instants,
         lifetime_points=st.integers(-9, 2**53),
+        recent_purchases=st.lists(instants, max_size=3).map(tuple),
+        progress=progress,
     )
 )
 def test_a_wallet_is_the_same_after_it_was_stored(wallet: Wallet) -> None:

@@ -150,6 +150,28 @@ def test_the_sections_are_typed(example_source: str) -> None:
             'silver: Must be an amount in quotes, such as "500.00".',
         ),
         ("levels: [5, 25, 100]", "levels: [5, 25, 25]", "badges.0.levels.2", "regular: Does not rise"),
+        ("levels: [3, 6, 12]", "levels: [3, 101]", "badges.1.levels.1", "explorer: Is too many to remember"),
+        ("target: 8,", "target: 101,", "challenges.0.target", "summer-basket: Is too many to remember"),
+        (
+            "event: purchase, counts: distinct_categories",
+            "event: feedback, counts: distinct_categories",
+            "challenges.0.event",
+            "Only a purchase counts distinct_categories",
+        ),
+        (
+            "event: purchase, counts: distinct_categories",
+            "event: purchase, counts: activity.share",
+            "challenges.0.event",
+            "Never counts activity.share",
+        ),
+        (
+            "until: 2017-07-01, award: {points: 150}",
+            "until: 2017-06-01, award: {points: 150}",
+            "challenges.0.until",
+            "Ends before it starts",
+        ),
+        ("size: 4, per_day: 2", "size: 0, per_day: 2", "stamp_cards.0.size", "Must be at least 1"),
+        ('lines: \'line.sku == "1082185" ||', 'lines: \'lane.sku == "1082185" ||', "stamp_cards.0.lines", "bread:"),
         ("{id: tier-gold", "{id: tier-silver", "earning.2.id", "The id tier-silver is taken by earning.1"),
         (
             "policy: rolling, after: P12M, round_to",
