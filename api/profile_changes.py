@@ -44,5 +44,5 @@ class ProfileMutation:
             name: getattr(told_profile, name) for name in _NAMES if getattr(profile, name) is not strawberry.UNSET
         }
         await joined(services.ledger, member)
-        await change_profile(services.store, member.id, changes)
+        await change_profile(services.store, member.id, changes, now=context.now)
         return ProfileUpdated(member=await member_now(member.id, context))

@@ -1,4 +1,4 @@
-"""The worker: posts what falls due, keeps what is summed and repaired from the journal, and has the provider pay.
+"""The worker: posts what falls due, keeps birthdays and what is summed and repaired, and has the provider pay.
 
 Any number of worker processes share the 64 slots by leases (DESIGN §3). Within its slots a worker settles the
 wallets that are due and follows the journal. All of it is idempotent, so that doing it twice, or being killed
@@ -24,6 +24,8 @@ from domain.ledger.accounts import SlotLost, following
 from domain.ledger.commit import Ledger, Unavailable
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import EntryKind
+from domain.members.birthday import earliest_due as earliest_birthday
+from domain.members.birthday import keep_birthdays
 from domain.payments import due as payments
 from domain.payments.provider import Provider
 from domain.store.clock import Clock, ClockMovedBack, SandboxClock
@@ -72,6 +74,11 @@ async def advance(
     while True:
         due = await _earliest(store, until=to)
         at_provider = None if provider is None else await payments.earliest_due(store, until=to)
+        birthday_at = await earliest_birthday(store, range(SLOTS), until=to)
+        if birthday_at is not None and birthday_at <= min(at_provider or to, to if due is None else due[0]):
+            await _move(clock, birthday_at)
+            await keep_birthdays(ledger, range(SLOTS), now=clock.now())
+            continue
         if provider is not None and at_provider is not None and (due is None or at_provider <= due[0]):
             await _move(clock, at_provider)
             await payments.work_due(ledger, provider, range(SLOTS), now=clock.now())
@@ -132,6 +139,7 @@ class Worker:
             "due": self._settle_due,
             "journal": self._follow,
             "payments": self._work_payments,
+            "birthdays": self._keep_birthdays,
         }
         loops = [asyncio.create_task(self._repeat(name, step), name=f"worker-{name}") for name, step in steps.items()]
         try:
@@ -236,6 +244,12 @@ class Worker:
         await self._clock.refresh()
         done = await payments.work_due(self._ledger, self._provider, slots, now=self._clock.now())
         return 0.0 if done else LONGEST_SLEEP_SECONDS / 2
+
+    async def _keep_birthdays(self) -> float:
+        slots = self.slots
+        await self._clock.refresh()
+        kept = await keep_birthdays(self._ledger, slots, now=self._clock.now()) if slots else 0
+        return 0.0 if kept else LONGEST_SLEEP_SECONDS / 2
 
     async def _until_due(self, slots: Iterable[int], now: datetime) -> float:
         waiting = await _due(self._store, slots, until=None, but=self._set_aside(), limit=1)

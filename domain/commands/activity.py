@@ -77,10 +77,10 @@ def decide_activity(activity: Activity, situation: Situation) -> Entry | Problem
             message=f"This activity is reported by {told_by}, not by the {activity.reporter}.",
             reason=NOT_REPORTED_BY + activity.reporter.upper(),
         )
-    earned = _earned(activity, event, occurred_at, situation)
-    if _gives_nothing(earned) and earned.used_up:
+    earned = earned_by(activity, event, situation)
+    if gives_nothing(earned) and earned.used_up:
         return limit_reached(earned, rules, occurred_at, situation)
-    return _entry(activity, event, earned, situation)
+    return activity_entry(activity, event, earned, situation)
 
 
 def feedback_reward(member: Member, feedback: str) -> Command:
@@ -99,13 +99,13 @@ def decide_feedback_reward(member: Member, situation: Situation) -> Entry | Prob
     """The ACTIVITY entry with the awards of the event `feedback`; a refusal where there is nothing to give."""
     now = situation.now
     feedback = Activity(member=member, type=FEEDBACK, reporter="member")
-    earned = _earned(feedback, FEEDBACK, now, situation)
+    earned = earned_by(feedback, FEEDBACK, situation)
     listened_to = not earned.used_up and is_listened_to(situation.programme.definition, FEEDBACK)
-    if listened_to or not _gives_nothing(earned):
-        return _entry(feedback, FEEDBACK, earned, situation)
+    if listened_to or not gives_nothing(earned):
+        return activity_entry(feedback, FEEDBACK, earned, situation)
     if earned.used_up:
         return limit_reached(earned, _in_force(situation.programme, FEEDBACK, now), now, situation)
-    return NotEligible(message="The programme gives nothing for this feedback.", reason=NOTHING_GIVEN)
+    return nothing_given(FEEDBACK)
 
 
 def limit_reached(
@@ -140,12 +140,18 @@ def _in_force(programme: Programme, event: str, occurred_at: datetime) -> tuple[
     return tuple(rule for rule in rules.awards if rule.valid_from <= day < rule.valid_until) if rules else ()
 
 
-def _earned(activity: Activity, event: str, occurred_at: datetime, situation: Situation) -> Earnings:
+def nothing_given(event: str) -> NotEligible:
+    """The refusal of what the programme gives nothing for."""
+    return NotEligible(message=f"The programme gives nothing for this {event}.", reason=NOTHING_GIVEN)
+
+
+def earned_by(activity: Activity, event: str, situation: Situation) -> Earnings:
+    """What the rules of the event give for it."""
     programme, wallet = situation.programme, situation.wallet
     return earn_event(
         programme,
         event,
-        occurred_at=occurred_at,
+        occurred_at=activity.occurred_at or situation.now,
         member=member_facts(activity.member, wallet, programme, at=situation.now),
         usage=wallet.usage,
         attributes=activity.attributes,
@@ -155,11 +161,13 @@ def _earned(activity: Activity, event: str, occurred_at: datetime, situation: Si
     )
 
 
-def _gives_nothing(earned: Earnings) -> bool:
+def gives_nothing(earned: Earnings) -> bool:
+    """Whether it is nothing at all."""
     return not (earned.points or earned.cashback_minor or earned.vouchers or earned.bonuses)
 
 
-def _entry(activity: Activity, event: str, earned: Earnings, situation: Situation) -> Entry:
+def activity_entry(activity: Activity, event: str, earned: Earnings, situation: Situation) -> Entry:
+    """The ACTIVITY entry that gives what was earned, and what mechanisms give beside it."""
     occurred_at = activity.occurred_at or situation.now
     facts = member_facts(activity.member, situation.wallet, situation.programme, at=situation.now)
     draft = Draft(situation, EntryKind.ACTIVITY, occurred_at)

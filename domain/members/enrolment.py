@@ -154,6 +154,8 @@ async def _member(
         "profile": profile_document(profile),
         **known_as,
     }
+    if profile.birthday is not None:
+        fresh["birthday_due_at"] = now
     if referrer is not None:
         fresh["referrer"] = referrer.id
     inserted = {name: value for name, value in fresh.items() if name not in known_by}

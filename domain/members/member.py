@@ -74,12 +74,20 @@ def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: da
         purchases=wallet.purchases,
         visits=wallet.visits,
         spend_minor=wallet.spend_minor,
-        birthday_today=birthday is not None and _celebrated(birthday, here.year) == here,
+        birthday_today=birthday is not None and celebrated(birthday, here.year) == here,
         age_years=None if birthday is None else _age(birthday, here),
         locale=member.profile.locale or programme.definition.locales.default,
         points=available(wallet, POINTS, at),
         tags=member.tags,
     )
+
+
+def celebrated(birthday: date, year: int) -> date:
+    """The day on which a birthday is kept in that year: 29 February counts on 28 February in common years (§9.1)."""
+    try:
+        return birthday.replace(year=year)
+    except ValueError:
+        return date(year, 2, 28)
 
 
 def zone_of(member: Member, programme: Programme) -> ZoneInfo:
@@ -128,13 +136,5 @@ def profile_document(profile: Profile) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _celebrated(birthday: date, year: int) -> date:
-    """The day on which a birthday is kept in that year: 29 February counts on 28 February in common years (§9.1)."""
-    try:
-        return birthday.replace(year=year)
-    except ValueError:
-        return date(year, 2, 28)
-
-
 def _age(birthday: date, today: date) -> int:
-    return max(0, today.year - birthday.year - (today < _celebrated(birthday, today.year)))
+    return max(0, today.year - birthday.year - (today < celebrated(birthday, today.year)))

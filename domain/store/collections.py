@@ -150,6 +150,12 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         Index(name="references", keys=("references",), unique=True, where={"references": {"$exists": True}}),
         # A friend brings a referral code.
         Index(name="referral_code", keys=("referral_code",), unique=True, where={"referral_code": {"$exists": True}}),
+        # At whose birthday a worker looks next, of its slots.
+        Index(
+            name="slot_birthday",
+            keys=("slot", "birthday_due_at"),
+            where={"birthday_due_at": {"$exists": True}},
+        ),
         # How many a member has invited.
         Index(name="referrer", keys=("referrer",), where={"referrer": {"$exists": True}}),
     ),
