@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 SANDBOX_SECRET: Final = "sandbox-secret-known-to-everyone-never-in-production"  # noqa: S105 -- known on purpose
 SECRET_LENGTH: Final = 32
 FCM_URL: Final = "https://fcm.googleapis.com"
+FCM_QUOTA_PER_MINUTE: Final = 600_000
 STRIPE_URL: Final = "https://api.stripe.com"
 LOCAL_URL: Final = "http://localhost:8000"
 
@@ -54,6 +55,7 @@ class Settings:
     public_url: str
     secret: str = field(repr=False)
     fcm_url: str
+    fcm_quota_per_minute: int
     firebase_credentials: Path | None
     firebase_project: str | None
     oidc_issuers: tuple[str, ...]
@@ -87,6 +89,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | Pa
         public_url=source.read("public_url", _url_for(production=production), LOCAL_URL),
         secret=source.read("secret", _secret_for(production=production), SANDBOX_SECRET),
         fcm_url=source.read("fcm_url", _url_for(production=production), FCM_URL),
+        fcm_quota_per_minute=source.read("fcm_quota_per_minute", _quota, FCM_QUOTA_PER_MINUTE),
         firebase_credentials=source.read("firebase_credentials", _file, None),
         firebase_project=source.read("firebase_project", _firebase_project, None),
         oidc_issuers=source.read("oidc_issuers", _issuers_for(production=production), ()),
@@ -203,6 +206,12 @@ def _secret_for(*, production: bool) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _quota(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 60:  # noqa: PLR2004 -- one a second
+        raise _Wrong(f"is {text!r}; it should be a whole number of messages a minute, at least 60")
+    return int(text)
 
 
 def _firebase_project(text: str) -> str:

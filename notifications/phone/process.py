@@ -1,0 +1,69 @@
+"""The stand-in as a process of its own, which no death of a sender touches; it ends with whoever started it.
+
+PhonesFailed   the process did not come to listen
+"""
+
+import asyncio
+import multiprocessing
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.synchronize import Event
+from typing import Final
+
+import uvloop
+
+from notifications.phone.stand_in import StandIn, run_stand_in
+
+HOST: Final = "127.0.0.1"
+READY_SECONDS: Final = 30.0
+_SPAWN: Final = multiprocessing.get_context("spawn")
+
+
+class PhonesFailed(Exception):  # noqa: N818 -- says what is the case
+    """The stand-in does not run; its standard error says why."""
+
+    def __init__(self) -> None:
+        super().__init__("The phones' process did not start.")
+
+
+@contextmanager
+def running_phones(port: int = 0) -> Iterator[str]:
+    """The address of a stand-in on loopback, which runs until the end of the context; with port 0 on a free one.
+
+    Raises OSError where the port cannot be had, and PhonesFailed.
+    """
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, port))
+        url = f"http://{HOST}:{sock.getsockname()[1]}"
+        ready = _SPAWN.Event()
+        process = _SPAWN.Process(target=_serve, args=(sock, ready), name="wallet-phones", daemon=True)
+        process.start()
+    try:
+        if not ready.wait(READY_SECONDS):
+            raise PhonesFailed
+        yield url
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve(sock: socket.socket, ready: Event) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(asyncio.CancelledError):
+        uvloop.run(_until_alone(sock, ready))
+
+
+async def _until_alone(sock: socket.socket, ready: Event) -> None:
+    parent = multiprocessing.parent_process()
+    task = asyncio.current_task()
+    assert parent is not None
+    assert task is not None
+    asyncio.get_running_loop().add_reader(parent.sentinel, task.cancel)
+
+    def tell(_stand_in: StandIn) -> None:
+        ready.set()
+
+    await run_stand_in(sock, ready=tell)
