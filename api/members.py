@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import strawberry
 
 from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
+from api.badges import BadgeProgress, badge_progress
+from api.challenges import ChallengeStatus, challenges
 from api.context import Context, Info, require_member, require_partner
 from api.described import described
 from api.errors import InvalidValue
@@ -26,6 +28,7 @@ from api.profiles import Profile, ProfileInput, profile_type, read_profile, refe
 from api.referrals import ReferralStatus, referral_status
 from api.rewards import RewardConnection, reward_connection
 from api.scalars import IdempotencyKey
+from api.stamp_cards import StampCardStatus, stamp_cards
 from api.tiers import TierStatus, tier_status
 from api.vouchers import Voucher, VoucherConnection, voucher_connection, voucher_type
 from api.wallet import Wallet, wallet_type
@@ -72,6 +75,18 @@ class Member(Node):
     @described("Where the member is signed in, the last used first; at most 100. member")
     async def sessions(self, info: Info) -> list[MemberSession]:
         return await member_sessions(info.context, self.id)
+
+    @strawberry.field
+    def badges(self, info: Info) -> list[BadgeProgress]:
+        return badge_progress(self.state, info.context.wallet.programmes.current, self.locale)
+
+    @strawberry.field
+    def stamp_cards(self, info: Info) -> list[StampCardStatus]:
+        return stamp_cards(self.state, info.context.wallet.programmes.current, self.locale, now=info.context.now)
+
+    @described("Those that run now.")
+    def challenges(self, info: Info) -> list[ChallengeStatus]:
+        return challenges(self.state, info.context.wallet.programmes.current, self.locale, now=info.context.now)
 
     @strawberry.field
     async def referral(self, info: Info) -> ReferralStatus:

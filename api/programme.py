@@ -6,11 +6,12 @@ from typing import Annotated
 
 import strawberry
 
+from api.badges import BadgeDefinition, badge_type
 from api.context import Info
 from api.described import described
 from api.problems import ProgrammeInvalid, ProgrammeProblem, Severity, VersionConflict
 from api.rewards import Reward, programme_rewards
-from api.scalars import Currency, Long
+from api.scalars import Currency
 from api.tiers import Tier, tier_types
 from domain.ledger.expiry import local_date
 from domain.programme import published
@@ -19,15 +20,6 @@ from domain.programme.problem import ProgrammeProblem as Found
 from domain.programme.problem import Severity as FoundSeverity
 from domain.programme.programme import Programme as PublishedProgramme
 from domain.programme.wording import expiry_policy, localised, ways_to_earn
-
-
-@strawberry.type
-class BadgeDefinition:
-    id: strawberry.ID
-    name: str
-    description: str
-    levels: list[Long]
-    image_url: str | None
 
 
 @strawberry.type
@@ -121,16 +113,7 @@ def programme_type(programme: PublishedProgramme, locale: str, info: Info) -> Pr
         currency=Currency(programme.currency),
         time_zone=definition.time_zone,
         tiers=[] if programme.tiers is None else tier_types(programme, locale),
-        badges=[
-            BadgeDefinition(
-                id=strawberry.ID(badge.id),
-                name=localised(programme, badge.name, locale),
-                description=localised(programme, badge.description, locale),
-                levels=[Long(level) for level in badge.levels],
-                image_url=badge.image_url,
-            )
-            for badge in definition.badges
-        ],
+        badges=[badge_type(badge, programme, locale) for badge in definition.badges],
         ways_to_earn=ways_to_earn(programme, locale, on=local_date(info.context.now, programme.zone)),
         expiry_policy=expiry_policy(programme, locale),
     )

@@ -43,6 +43,7 @@ class Voucher(Node):
     issued_at: datetime
     expires_at: datetime | None
     used_at: datetime | None
+    sku: str | None = strawberry.field(description="The one item that it is for; null when it is for any.")
 
 
 @strawberry.type
@@ -94,6 +95,7 @@ def voucher_type(issued: Issued, programme: Programme, locale: str) -> Voucher:
         issued_at=voucher.issued_at,
         expires_at=voucher.expires_at,
         used_at=issued.used_at,
+        sku=voucher.sku,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import strawberry
 
-from api.awards import Awards
+from api.awards import Awards, badge_awards, challenges_won, stamp_awards
 from api.bonuses import Bonus, bonus_type
 from api.context import Info, Services
 from api.described import described
@@ -345,16 +345,16 @@ def entry_type(
         ],
         explanation=explanations(entry, programme, locale),
         awards=Awards(
-            badges=[],
+            badges=badge_awards(entry),
             vouchers=[
                 voucher_type(issued[voucher.id], programme, locale)
                 for voucher in entry.changes.vouchers
                 if voucher.id in issued
             ],
             bonuses=[bonus_type(bonus, now) for bonus in entry.changes.bonuses],
-            stamps=[],
+            stamps=stamp_awards(entry),
             streaks=[],
-            challenges=[],
+            challenges=challenges_won(entry),
             tier=None if tier is None or entry.kind is not EntryKind.PURCHASE else strawberry.ID(tier.level),
         ),
         balance_after=BalanceAfter(

@@ -148,6 +148,8 @@ def _vouchers_problem(receipt: Receipt, situation: Situation) -> Problem | None:
             voucher.definition, situation.programme
         ):
             return NotEligible(message=f"The purchase is too small for the voucher {code}.", reason="MINIMUM_SPEND")
+        if voucher.sku is not None and receipt.lines and all(line.sku != voucher.sku for line in receipt.lines):
+            return NotEligible(message=f"The voucher {code} is for the item {voucher.sku}.", reason="OTHER_ITEM")
     return None
 
 

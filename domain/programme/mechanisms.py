@@ -68,6 +68,14 @@ def changed_states(states: Mapping[str, Document], changes: Mapping[str, Documen
     return {key: state for key, state in {**states, **changes}.items() if state is not None}
 
 
+def counters(progress: Progress) -> Mapping[str, int]:
+    """What all of them count in a wallet, such as the length of a streak."""
+    counted: dict[str, int] = {}
+    for mechanism in MECHANISMS:
+        counted |= mechanism.counters(progress.get(mechanism.section, _NOTHING))
+    return counted
+
+
 def is_listened_to(definition: Definition, event: str) -> bool:
     """Whether a mechanism wants to hear of the event though no earning rule gives anything for it."""
     return any(event in mechanism.listens(definition) for mechanism in MECHANISMS)

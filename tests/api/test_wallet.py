@@ -24,6 +24,9 @@ HOME = """
     id
     profile { displayName locale timeZone }
     tier { tier { id name benefits } metric next { id } toNext validUntil }
+    badges { badge { name } level count nextLevelAt awardedAt }
+    stampCards { name stamps size completed expiresAt }
+    challenges { name progress target completedAt endsAt }
     wallet {
       version
       points { available pending held owed lifetimeEarned expiring { amount at } }
@@ -42,7 +45,7 @@ HOME = """
           money { pocket amount { amount } }
           postings { source destination asset amount }
           explanation { rule text points cashback { amount } }
-          awards { tier badges { badge } vouchers { code } }
+          awards { tier badges { badge } stamps { card } challenges vouchers { code } }
           balanceAfter { points prepaid { amount } cashback { amount } }
         }
       }
@@ -301,7 +304,7 @@ async def test_an_entry_says_all_of_itself(shop: Shop) -> None:
             {"rule": "base", "text": "1 point for every dollar", "points": 20, "cashback": None},
             {"rule": "pastry-cashback", "text": "5 % cashback on pastry", "points": 0, "cashback": {"amount": "1.00"}},
         ],
-        "awards": {"tier": None, "badges": [], "vouchers": []},
+        "awards": {"tier": None, "badges": [], "stamps": [{"card": "bread"}], "challenges": [], "vouchers": []},
         "balanceAfter": {"points": 120, "prepaid": [{"amount": "0.00"}], "cashback": [{"amount": "0.00"}]},
     }
 
