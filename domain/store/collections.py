@@ -148,6 +148,8 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     MEMBERS: (
         # A partner's own reference, "<client_id>:<reference>", names one member.
         Index(name="references", keys=("references",), unique=True, where={"references": {"$exists": True}}),
+        # An identity, "<issuer>|<subject>", is one member: of two first sign-ins at once the second finds the first.
+        Index(name="subjects", keys=("subjects",), unique=True, where={"subjects": {"$exists": True}}),
         # A friend brings a referral code.
         Index(name="referral_code", keys=("referral_code",), unique=True, where={"referral_code": {"$exists": True}}),
         # At whose birthday a worker looks next, of its slots.
