@@ -10,6 +10,7 @@ from datetime import datetime
 import strawberry
 
 from api.access import Caller, MemberCaller, PartnerCaller
+from api.identity_tokens import IdentityTokens
 from api.tokens import Tokens
 from domain.ledger.commit import Ledger
 from domain.members.lookup import MemberLookup
@@ -32,10 +33,12 @@ class Services:
     ledger: Ledger
     provider: Provider | None = None
     members: MemberLookup = field(init=False)
+    identities: IdentityTokens = field(init=False)
 
     def __post_init__(self) -> None:
-        """Members are looked up for all requests of the process together."""
+        """Members are looked up, and issuers' keys kept, for all requests of the process together."""
         object.__setattr__(self, "members", MemberLookup(self.store))
+        object.__setattr__(self, "identities", IdentityTokens(self.settings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

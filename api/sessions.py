@@ -8,11 +8,23 @@ import strawberry
 
 from api.context import Context, Info, require_member
 from api.described import described
+from api.faults import Faults, given
+from api.identity import MESSAGES, IdentityRefused
 from api.members import Member, member_now, member_type
-from api.problems import InvalidInput, SignInRefused
+from api.problems import InvalidInput, SignInRefused, told
 from domain.members.account import account_by_id
-from domain.members.session import Refusal, begin_session, end_session, refresh_session, sign_out
+from domain.members.enrolment import member_for_subject
+from domain.members.session import (
+    MAX_DEVICE_LENGTH,
+    Refusal,
+    begin_session,
+    end_session,
+    refresh_session,
+    sign_out,
+)
+from domain.problems import Problem
 
+SIGN_IN_REFUSED: Final = "SIGN_IN_REFUSED"
 _REFUSED: Final = {
     Refusal.UNKNOWN: "This is not a refresh token of this server. Sign in again.",
     Refusal.EXPIRED: "The session was left alone for too long, or is too old. Sign in again.",
@@ -38,8 +50,44 @@ class SignedOut:
     ended: bool
 
 
+@strawberry.input
+class SignInInput:
+    id_token: str
+    device: str | None = strawberry.UNSET
+
+
 @strawberry.type
 class SessionMutation:
+    @described(
+        "Trade an identity token (Firebase Auth, or another OpenID Connect issuer named in the settings) for a "
+        "session. Makes the member on first sight."
+    )
+    async def sign_in(
+        self, info: Info, wanted: Annotated[SignInInput, strawberry.argument(name="input")]
+    ) -> SignInResult:
+        """What the issuer tells of the person is his profile on first sight; later it is his own to change."""
+        context, services, faults = info.context, info.context.wallet, Faults()
+        device = given(wanted.device)
+        if device is not None:
+            faults.text("device", device, longest=MAX_DEVICE_LENGTH)
+        if (wrong := faults.problem) is not None:
+            return told(wrong, Session)
+        try:
+            identity = await services.identities.identity(wanted.id_token)
+        except IdentityRefused as refused:
+            because = refused.reason
+            return SignInRefused(code=SIGN_IN_REFUSED, message=MESSAGES[because], reason=because.value)
+        signed_in = await member_for_subject(
+            services.ledger,
+            issuer=identity.issuer,
+            subject=identity.subject,
+            profile=identity.profile,
+            now=context.now,
+        )
+        assert not isinstance(signed_in, Problem), "nothing to refuse without a referral code"
+        member, is_new = signed_in
+        return await session_type(member.id, context, is_new=is_new, device=device)
+
     @described("Each refresh token works once; showing a used one again ends the whole session family.")
     async def refresh_session(self, info: Info, refresh_token: str) -> SignInResult:
         """For 10 seconds the last used token gives its successor again, to a phone that lost the answer."""
@@ -90,4 +138,4 @@ async def session_type(member: str, context: Context, *, is_new: bool, device: s
 
 
 def _refused(because: Refusal) -> SignInRefused:
-    return SignInRefused(code="SIGN_IN_REFUSED", message=_REFUSED[because], reason=because.value)
+    return SignInRefused(code=SIGN_IN_REFUSED, message=_REFUSED[because], reason=because.value)

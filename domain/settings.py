@@ -20,6 +20,8 @@ SECRET_LENGTH: Final = 32
 FCM_URL: Final = "https://fcm.googleapis.com"
 FCM_QUOTA_PER_MINUTE: Final = 600_000
 STRIPE_URL: Final = "https://api.stripe.com"
+FIREBASE_EMULATOR: Final = "FIREBASE_AUTH_EMULATOR_HOST"
+"""Firebase's own variable, which its library reads for itself."""
 LOCAL_URL: Final = "http://localhost:8000"
 
 _T = TypeVar("_T")
@@ -37,6 +39,17 @@ class SettingsError(Exception):
 class Mode(StrEnum):
     PRODUCTION = "production"
     SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcIssuer:
+    """An OpenID Connect issuer as it names itself, to the character, and the audiences that its tokens may be for.
+
+    Without audiences they are for WALLET_PUBLIC_URL.
+    """
+
+    url: str
+    audiences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +71,7 @@ class Settings:
     fcm_quota_per_minute: int
     firebase_credentials: Path | None
     firebase_project: str | None
-    oidc_issuers: tuple[str, ...]
+    oidc_issuers: tuple[OidcIssuer, ...]
     stripe_key: str | None = field(repr=False)
     stripe_webhook_secret: str | None = field(repr=False)
     stripe_url: str
@@ -100,6 +113,11 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | Pa
     if production:
         source.require("secret", f"at least {SECRET_LENGTH} characters at random (openssl rand -hex 32)")
         source.require("public_url", "the address that members use, such as https://wallet.example.com")
+        if environ.get(FIREBASE_EMULATOR):
+            source.problems.append(
+                f"{FIREBASE_EMULATOR} is set; in production it should not be, for Firebase Auth would then take "
+                "tokens that anybody can make"
+            )
     if source.given("stripe_key"):
         source.require(
             "stripe_webhook_secret",
@@ -220,15 +238,24 @@ def _firebase_project(text: str) -> str:
     return text
 
 
-def _issuers_for(*, production: bool) -> Callable[[str], tuple[str, ...]]:
-    """Issuers as OpenID Connect Core §2 names them, compared to the character: a slash at the end stays."""
+def _issuers_for(*, production: bool) -> Callable[[str], tuple[OidcIssuer, ...]]:
+    """Issuers as OpenID Connect Core §2 names them, compared to the character: a slash at the end stays.
+
+    Each may be followed by the audiences of its tokens, the client ids of the apps, with a | before each.
+    """
     check = _url_for(production=production)
 
-    def parse(text: str) -> tuple[str, ...]:
-        issuers = tuple(re.split(r"[\s,]+", text))
-        for issuer in issuers:
-            check(issuer)
-        return issuers
+    def parse(text: str) -> tuple[OidcIssuer, ...]:
+        issuers = []
+        for each in re.split(r"[\s,]+", text):
+            url, *audiences = each.split("|")
+            check(url)
+            if not all(audiences):
+                raise _Wrong(f"is {text!r}; an audience is missing after a |, as in https://id.example.com|my-app")
+            issuers.append(OidcIssuer(url=url, audiences=tuple(audiences)))
+        if len({issuer.url for issuer in issuers}) < len(issuers):
+            raise _Wrong(f"is {text!r}; it names an issuer twice, where one with several audiences is meant: a|b|c")
+        return tuple(issuers)
 
     return parse
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.settings import SANDBOX_SECRET, Mode, Settings, SettingsError, read_settings
+from domain.settings import SANDBOX_SECRET, Mode, OidcIssuer, Settings, SettingsError, read_settings
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PRODUCTION = {"WALLET_SECRET": SECRET, "WALLET_PUBLIC_URL": "https://wallet.example.com"}
@@ -63,7 +63,7 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
             "WALLET_FCM_QUOTA_PER_MINUTE": "60000",
             "WALLET_FIREBASE_CREDENTIALS": str(file),
             "WALLET_FIREBASE_PROJECT": "my-shop-1a2b3",
-            "WALLET_OIDC_ISSUERS": "https://one.example.com, https://two.example.com/",
+            "WALLET_OIDC_ISSUERS": "https://one.example.com|app|kiosk, https://two.example.com/",
             "WALLET_STRIPE_KEY": "sk_test_1",
             "WALLET_STRIPE_WEBHOOK_SECRET": "whsec_1",
             "WALLET_STRIPE_URL": "http://127.0.0.1:8420",
@@ -82,7 +82,10 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
         fcm_quota_per_minute=60_000,
         firebase_credentials=file,
         firebase_project="my-shop-1a2b3",
-        oidc_issuers=("https://one.example.com", "https://two.example.com/"),
+        oidc_issuers=(
+            OidcIssuer(url="https://one.example.com", audiences=("app", "kiosk")),
+            OidcIssuer(url="https://two.example.com/"),
+        ),
         stripe_key="sk_test_1",
         stripe_webhook_secret="whsec_1",
         stripe_url="http://127.0.0.1:8420",
@@ -107,6 +110,18 @@ def test_production_lists_all_that_is_missing_at_once() -> None:
         "WALLET_SECRET is missing; it should be at least 32 characters at random (openssl rand -hex 32)",
         ("WALLET_PUBLIC_URL is missing; it should be the address that members use, such as https://wallet.example.com"),
     )
+
+
+def test_production_does_not_start_where_firebase_would_take_anybodys_tokens() -> None:
+    emulated = {"FIREBASE_AUTH_EMULATOR_HOST": "localhost:9099"}
+
+    assert problems_of(PRODUCTION | emulated) == (
+        (
+            "FIREBASE_AUTH_EMULATOR_HOST is set; in production it should not be, for Firebase Auth would then take "
+            "tokens that anybody can make"
+        ),
+    )
+    assert read_settings(SANDBOX | emulated).sandbox
 
 
 def test_production_refuses_what_belongs_to_a_sandbox() -> None:
@@ -163,6 +178,19 @@ def test_production_may_speak_http_with_itself(url: str) -> None:
             "WALLET_OIDC_ISSUERS",
             "https://a.example.com b",
             "is 'b'; it should be an address such as https://wallet.example.com",
+        ),
+        (
+            "WALLET_OIDC_ISSUERS",
+            "https://a.example.com|",
+            "is 'https://a.example.com|'; an audience is missing after a |, as in https://id.example.com|my-app",
+        ),
+        (
+            "WALLET_OIDC_ISSUERS",
+            "https://a.example.com|x https://a.example.com|y",
+            (
+                "is 'https://a.example.com|x https://a.example.com|y'; it names an issuer twice, where one with "
+                "several audiences is meant: a|b|c"
+            ),
         ),
         (
             "WALLET_FIREBASE_PROJECT",
