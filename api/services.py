@@ -65,7 +65,7 @@ async def opened_services(
         provider = open_provider(settings, store, clock)
         following = asyncio.create_task(programmes.follow(), name="follow-programme")
         try:
-            yield Services(
+            services = Services(
                 settings=settings,
                 store=store,
                 clock=clock,
@@ -74,6 +74,10 @@ async def opened_services(
                 ledger=ledger,
                 provider=provider,
             )
+            try:
+                yield services
+            finally:
+                await services.identities.close()
         finally:
             following.cancel()
             with suppress(asyncio.CancelledError):

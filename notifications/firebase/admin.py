@@ -29,6 +29,9 @@ MAX_PAYLOAD_BYTES: Final = 4_096
 MAX_COLLAPSE_ID_BYTES: Final = 64
 MAX_TTL: Final = timedelta(days=28)
 MAX_LABEL: Final = 50
+HTTP_TIMEOUT_SECONDS: Final = 5
+"""The library's own is two minutes, in which who signs in would wait."""
+
 _NO_LABEL: Final = re.compile(r"[^a-zA-Z0-9\-_.~%]", re.ASCII)
 _DIGEST: Final = 8
 
@@ -111,7 +114,9 @@ def open_app(settings: Settings, *, name: str) -> FirebaseApp | None:
     """
     if settings.firebase_credentials is None and settings.firebase_project is None:
         return None
-    options = {} if settings.firebase_project is None else {"projectId": settings.firebase_project}
+    options: dict[str, Any] = {"httpTimeout": HTTP_TIMEOUT_SECONDS}
+    if settings.firebase_project is not None:
+        options["projectId"] = settings.firebase_project
     try:
         credential = _credential(settings)
         app = firebase_admin.initialize_app(credential, options, name=name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
@@ -66,6 +67,14 @@ def public_jwk(key: PrivateKey) -> dict[str, Any]:
     return read
 
 
+def public_pem(key: PrivateKey) -> str:
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
+
+
 @asynccontextmanager
 async def opened_issuer() -> AsyncIterator[Issuer]:
     """An issuer on a port of its own."""
@@ -79,7 +88,12 @@ async def opened_issuer() -> AsyncIterator[Issuer]:
         issuer.fetched += 1
         return web.Response(status=500) if issuer.fails else web.json_response(issuer.jwks())
 
+    async def certificates(_request: web.Request) -> web.Response:
+        """As Google publishes the keys of Firebase Auth: PEM by kid."""
+        return web.json_response({kid: public_pem(key) for kid, key in issuer.published.items()})
+
     app = web.Application()
+    app.router.add_get("/certificates", certificates)
     app.router.add_get("/.well-known/openid-configuration", discovery)
     app.router.add_get("/keys", keys)
     runner = web.AppRunner(app)

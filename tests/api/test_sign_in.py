@@ -3,14 +3,17 @@
 import asyncio
 import dataclasses
 import hmac
+import json
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from firebase_admin import auth
 
 from api import oidc
 from api.identity import IdentityRefused
@@ -284,7 +287,63 @@ async def test_but_not_every_token_of_it(shop: Shop, changes: dict[str, Any], re
 
 
 async def test_production_takes_no_token_without_a_signature(settings: Settings) -> None:
-    production = dataclasses.replace(settings, mode=Mode.PRODUCTION, firebase_project="demo-wallet")
+    production = dataclasses.replace(settings, mode=Mode.PRODUCTION)
 
-    with pytest.raises(IdentityRefused):
+    with pytest.raises(IdentityRefused, match="ISSUER_UNKNOWN"):
         await IdentityTokens(production).identity(emulated())
+
+
+async def test_a_token_of_firebase_auth_is_verified_by_its_own_library(
+    settings: Settings, issuer: Issuer, tmp_path: Path
+) -> None:
+    """Google's keys are those of the issuer beside the test; that is all that is not as it would be."""
+    project = dataclasses.replace(
+        settings, mode=Mode.PRODUCTION, firebase_project="my-shop", firebase_credentials=service_account(tmp_path)
+    )
+    identities = IdentityTokens(project)
+    app = await identities._app()
+    assert app is not None
+    auth._get_client(app._app)._token_verifier.id_token_verifier.cert_url = f"{issuer.url}/certificates"
+    claims = {"iss": "https://securetoken.google.com/my-shop", "aud": "my-shop", "name": "Ana"}
+
+    identity = await identities.identity(issuer.token(**claims))
+    reasons = []
+    for wrong in (
+        issuer.token(**claims, key=OTHER_RSA_KEY),
+        issuer.token(**(claims | {"aud": "another-shop"})),
+        issuer.token(**(claims | {"iss": "https://securetoken.google.com/another-shop"})),
+        issuer.token(**claims, exp=ago(100)),
+        emulated("my-shop"),
+    ):
+        with pytest.raises(IdentityRefused) as refused:
+            await identities.identity(wrong)
+        reasons.append(refused.value.reason.value)
+    issuer.fails = True
+    auth._get_client(app._app)._token_verifier.id_token_verifier.cert_url = f"{issuer.url}/keys"
+    with pytest.raises(IdentityRefused, match="ISSUER_UNAVAILABLE"):
+        await identities.identity(issuer.token(**claims))
+    await identities.close()
+
+    assert (identity.issuer, identity.subject) == ("https://securetoken.google.com/my-shop", "ana")
+    assert identity.profile.display_name == "Ana"
+    assert reasons == ["INVALID", "AUDIENCE_WRONG", "ISSUER_UNKNOWN", "EXPIRED", "INVALID"]
+
+
+def service_account(folder: Path) -> Path:
+    """A file of credentials with a key of nobody's."""
+    pem = RSA_KEY.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = folder / "credentials.json"
+    file.write_text(
+        json.dumps(
+            {
+                "type": "service_account",
+                "project_id": "my-shop",
+                "private_key": pem.decode(),
+                "client_email": "wallet@my-shop.iam.gserviceaccount.com",
+                "token_uri": "https://oauth2.googleapis.com/token",
+            }
+        )
+    )
+    return file
