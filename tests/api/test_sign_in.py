@@ -304,7 +304,7 @@ async def test_a_token_of_firebase_auth_is_verified_by_its_own_library(
     app = await identities._app()
     assert app is not None
     auth._get_client(app._app)._token_verifier.id_token_verifier.cert_url = f"{issuer.url}/certificates"
-    claims = {"iss": "https://securetoken.google.com/my-shop", "aud": "my-shop", "name": "Ana"}
+    claims: dict[str, Any] = {"iss": "https://securetoken.google.com/my-shop", "aud": "my-shop", "name": "Ana"}
 
     identity = await identities.identity(issuer.token(**claims))
     reasons = []
