@@ -39,7 +39,8 @@ def badge_state(progress: Mapping[str, Mapping[str, Document]], badge: str) -> B
 def badge_count(badge: Badge, state: BadgeState, counters: Mapping[str, int], currency: str) -> int:
     """What the badge counts; spend in whole units of the currency. `counters` are the member's, streaks included."""
     if badge.counts == "spend":
-        return counters.get("spend", 0) // 10 ** exponent(currency)
+        whole: int = counters.get("spend", 0) // 10 ** exponent(currency)
+        return whole
     if badge.counts.startswith("distinct_"):
         return len(state.seen)
     if badge.counts.startswith(ACTIVITY_PREFIX):
