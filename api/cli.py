@@ -18,7 +18,7 @@ from rich.console import Console
 from api.demo import DemoFailed, run_demo
 from api.replay import ReceiptsInvalid, ReplayFailed, read_receipts
 from api.schema import sdl
-from api.screen import show_audit, show_replay
+from api.screen import show_audit, show_phones, show_replay
 from api.serve import MAX_PROCESSES, Plan, PortTaken, ServerFailed, serve, work
 from api.services import open_clock
 from api.tokens import ScopeUnknown, Tokens, open_tokens
@@ -35,6 +35,9 @@ from domain.settings import LOCAL_URL, Settings, SettingsError, read_settings
 from domain.store.clock import Clock
 from domain.store.connection import Store, StoreUnavailable, opened_store
 from domain.store.embedded import EmbeddedUnavailable
+from notifications.firebase.admin import FirebaseUnusable
+from notifications.phone.process import PHONE_PORT, PhonesFailed
+from notifications.phone.terminal import NoPhones
 
 ANSWER_IS_NO: Final = 1
 WRONG_USE: Final = 2
@@ -45,7 +48,9 @@ _EXPECTED: Final = (
     DemoFailed,
     EmbeddedUnavailable,
     KeysLocked,
+    NoPhones,
     NoProgramme,
+    PhonesFailed,
     PortTaken,
     ProviderUnavailable,
     ReceiptsInvalid,
@@ -82,6 +87,9 @@ def main() -> NoReturn:
     except (SettingsError, WrongUse) as error:
         for problem in error.problems:
             out.print(f"wallet: {problem}")
+        sys.exit(WRONG_USE)
+    except FirebaseUnusable as error:
+        out.print(f"wallet: {error}")
         sys.exit(WRONG_USE)
     except DefinitionInvalid as error:
         _print_problems(error.problems)
@@ -242,6 +250,17 @@ def demo(
     """Start a sandbox with a year of receipts in it, and say what to try."""
     settings = _settings([], sandbox=True, data=data, programme=programme)
     run_demo(settings, port=port, receipts=receipts)
+
+
+@app.command("phone")
+def phone_command(
+    port: Port = PHONE_PORT,
+    endpoint: Annotated[
+        list[str] | None, typer.Option(metavar="VALUE", help="Only this phone's; may be given again.")
+    ] = None,
+) -> None:
+    """Start FCM's stand-in, or join the one that runs on the port, and show what comes onto the phones, live."""
+    show_phones(port, endpoints=endpoint or ())
 
 
 @partners.command("create")

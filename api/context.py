@@ -4,6 +4,7 @@ One `Context` is made per request, after the clock was read once, so that all of
 instant. `Services` is built once per process by whoever starts it and is the same for all requests.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,11 +20,15 @@ from domain.programme.published import Programmes
 from domain.settings import Settings
 from domain.store.clock import Clock
 from domain.store.connection import Store
+from notifications.channel import Carrier, Channel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What one process holds open, from its start to its end. Without a `provider` nobody can top up by card."""
+    """What one process holds open, from its start to its end.
+
+    Without a `provider` nobody can top up by card; a channel without a carrier reaches nobody.
+    """
 
     settings: Settings
     store: Store
@@ -32,6 +37,7 @@ class Services:
     programmes: Programmes
     ledger: Ledger
     provider: Provider | None = None
+    carriers: Mapping[Channel, Carrier] = field(default_factory=dict)
     members: MemberLookup = field(init=False)
     identities: IdentityTokens = field(init=False)
 

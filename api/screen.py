@@ -3,7 +3,8 @@
 Where the output is no terminal there is no bar, only the outcome.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import Final
 
@@ -22,6 +23,8 @@ from rich.text import Text
 from api.replay import Receipt, Summary, replay
 from domain.ledger.audit import AuditReport, audit
 from domain.store.connection import Store
+from notifications.phone.process import phones_url, running_phones
+from notifications.phone.terminal import watch
 
 SCREEN: Final = Console(highlight=False, soft_wrap=True)
 
@@ -57,6 +60,21 @@ async def show_audit(store: Store) -> AuditReport:
     for line in report_lines(report):
         SCREEN.print(line, markup=False)
     return report
+
+
+def show_phones(port: int, *, endpoints: Collection[str] = ()) -> None:
+    """Starts the phones, or joins those on the port, and prints what they show, until Ctrl-C.
+
+    Raises NoPhones where another program has the port, and PhonesFailed.
+    """
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        try:
+            url = stack.enter_context(running_phones(port))
+            SCREEN.print(f"Phones    {url}/  (this address is WALLET_FCM_URL for a sandbox without credentials)")
+        except OSError:
+            url = phones_url(port)
+            SCREEN.print(f"Phones    {url}/  (they were running before)")
+        watch(url, SCREEN, endpoints=endpoints)
 
 
 def report_lines(report: AuditReport) -> list[str]:

@@ -17,6 +17,7 @@ from domain.programme.published import Programmes, ensure_first
 from domain.settings import Settings
 from domain.store.clock import Clock, SandboxClock, SystemClock
 from domain.store.connection import Store, opened_store
+from notifications.carriers import opened_carriers
 
 
 async def open_clock(store: Store, settings: Settings) -> Clock:
@@ -52,10 +53,10 @@ async def opened_services(
 
     Who `serves` begins a sandbox's time, at `start_at`; others leave that to it.
 
-    Raises what opening the store raises, KeysLocked, DefinitionInvalid, and NoProgramme where none is
-    published and the settings name none.
+    Raises what opening the store raises, KeysLocked, DefinitionInvalid, FirebaseUnusable, and NoProgramme where
+    none is published and the settings name none.
     """
-    async with opened_store(settings) as store:
+    async with opened_carriers(settings) as carriers, opened_store(settings) as store:
         clock = await open_clock(store, settings)
         if serves:
             await begin_time(clock, start_at)
@@ -73,6 +74,7 @@ async def opened_services(
                 programmes=programmes,
                 ledger=ledger,
                 provider=provider,
+                carriers=carriers,
             )
             try:
                 yield services

@@ -14,9 +14,10 @@ from typing import Final
 
 import uvloop
 
-from notifications.phone.stand_in import StandIn, run_stand_in
+from notifications.phone.stand_in import run_stand_in
 
 HOST: Final = "127.0.0.1"
+PHONE_PORT: Final = 8085
 READY_SECONDS: Final = 30.0
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
@@ -37,7 +38,7 @@ def running_phones(port: int = 0) -> Iterator[str]:
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((HOST, port))
-        url = f"http://{HOST}:{sock.getsockname()[1]}"
+        url = phones_url(sock.getsockname()[1])
         ready = _SPAWN.Event()
         process = _SPAWN.Process(target=_serve, args=(sock, ready), name="wallet-phones", daemon=True)
         process.start()
@@ -48,6 +49,11 @@ def running_phones(port: int = 0) -> Iterator[str]:
     finally:
         process.kill()
         process.join()
+
+
+def phones_url(port: int) -> str:
+    """Where phones on the port are found."""
+    return f"http://{HOST}:{port}"
 
 
 def _serve(sock: socket.socket, ready: Event) -> None:
@@ -62,8 +68,4 @@ async def _until_alone(sock: socket.socket, ready: Event) -> None:
     assert parent is not None
     assert task is not None
     asyncio.get_running_loop().add_reader(parent.sentinel, task.cancel)
-
-    def tell(_stand_in: StandIn) -> None:
-        ready.set()
-
-    await run_stand_in(sock, ready=tell)
+    await run_stand_in(sock, ready=ready.set)

@@ -6,6 +6,7 @@
     GET    /phone/devices                         what is on their screens
     GET    /phone/ledger?at_least=N               all that was received, in order; waits until there are N
     GET    /phone/events                          what happens on the screens, as server-sent events
+    GET    /phone/watchers?at_least=N             how many read the events; waits until there are N
     PUT    /phone/script/{endpoint}               the answers to come for an endpoint, or for everybody with *
     PUT    /phone/tokens                          how long access tokens live; those that were given end
     DELETE /phone                                 forgets everything
@@ -63,17 +64,12 @@ class StandIn:
                 web.get("/phone/devices", self._list_devices),
                 web.get("/phone/ledger", self._list_ledger),
                 web.get("/phone/events", self._stream),
+                web.get("/phone/watchers", self._count_watchers),
                 web.put("/phone/script/{endpoint}", self._write_script),
                 web.put("/phone/tokens", self._end_tokens),
                 web.delete("/phone", self._forget),
             ]
         )
-
-    async def events(self) -> "asyncio.Queue[Mapping[str, Any]]":
-        """A queue of what happens from now on."""
-        queue: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(MAX_BEHIND)
-        self._watchers.add(queue)
-        return queue
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -120,9 +116,12 @@ class StandIn:
         self._ledger.append(entry)
         if effect is not None and device is not None and self._watchers:
             self._tell(device, effect, item)
+        await self._notify()
+        return number
+
+    async def _notify(self) -> None:
         async with self._more:
             self._more.notify_all()
-        return number
 
     def _tell(self, device: Device, effect: Effect, item: Item | None) -> None:
         event = {
@@ -156,22 +155,35 @@ class StandIn:
         return _json(200, [_seen(device) for device in self.devices.values()])
 
     async def _list_ledger(self, request: web.Request) -> web.Response:
+        if (refused := await self._waited(request, lambda: self._received)) is not None:
+            return refused
+        return _json(200, list(self._ledger))
+
+    async def _count_watchers(self, request: web.Request) -> web.Response:
+        if (refused := await self._waited(request, lambda: len(self._watchers))) is not None:
+            return refused
+        return _json(200, len(self._watchers))
+
+    async def _waited(self, request: web.Request, count: Callable[[], int]) -> web.Response | None:
+        """Waits, for a while, until there are as many as the request asks for; the refusal of what is no number."""
         at_least = request.query.get("at_least", "0")
         if not at_least.isdecimal():
             return _json(400, {"problem": f"at_least is {at_least!r}; it should be a whole number"})
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_WAIT_SECONDS), self._more:
-                await self._more.wait_for(lambda: self._received >= int(at_least))
-        return _json(200, list(self._ledger))
+                await self._more.wait_for(lambda: count() >= int(at_least))
+        return None
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         if len(self._watchers) >= MAX_WATCHERS:
             return _json(503, {"problem": "too many are watching"})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        queue = await self.events()
+        queue: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(MAX_BEHIND)
+        self._watchers.add(queue)
         try:
             await response.prepare(request)
             await response.write(b": watching\n\n")
+            await self._notify()
             while True:
                 await response.write(b"data: " + orjson.dumps(await queue.get()) + b"\n\n")
         except ConnectionResetError:
@@ -204,15 +216,13 @@ class StandIn:
         return web.Response(status=204)
 
 
-async def run_stand_in(sock: socket.socket, *, ready: Callable[[StandIn], None] | None = None) -> None:
+async def run_stand_in(sock: socket.socket, *, ready: Callable[[], None]) -> None:
     """Serves on a bound socket until it is cancelled; `ready` is called once it listens."""
-    stand_in = StandIn()
-    runner = web.AppRunner(stand_in.app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
+    runner = web.AppRunner(StandIn().app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     try:
         await web.SockSite(runner, sock).start()
-        if ready is not None:
-            ready(stand_in)
+        ready()
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()

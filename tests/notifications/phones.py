@@ -35,6 +35,10 @@ class Phones:
         """Those that were given end now; new ones live this long."""
         assert self.http.put("/phone/tokens", json={"expires_in": seconds}).status_code == 204
 
+    def wait_for_watchers(self, count: int) -> None:
+        """Returns when so many are watching the screens."""
+        assert self.http.get("/phone/watchers", params={"at_least": count}).json() >= count
+
     def forget(self) -> None:
         assert self.http.delete("/phone").status_code == 204
 
