@@ -17,18 +17,11 @@ from babel.core import Locale, UnknownLocaleError
 
 from domain.ledger.expiry import Period, add_period
 from domain.money import AmountError, exponent, to_minor
+from domain.programme.cascade import check_cascades
 from domain.programme.cel import ConditionError
 from domain.programme.cel import check as check_condition
-from domain.programme.format import (
-    Amount,
-    Cel,
-    Challenge,
-    Definition,
-    Model,
-    Reference,
-    TextsMark,
-    groups_of,
-)
+from domain.programme.fields import Amount, Cel, Model, Reference, TextsMark
+from domain.programme.format import Challenge, Definition, groups_of
 from domain.programme.problem import ProgrammeProblem, Severity
 
 Found = Iterator[tuple[str, str]]
@@ -207,13 +200,6 @@ def _rule_conditions(definition: Definition) -> Found:
         yield from _condition(f"streaks.{index}.when", streak.when, groups_of(streak.event))
     for index, challenge in enumerate(definition.challenges):
         yield from _condition(f"challenges.{index}.when", challenge.when, groups_of(challenge.event))
-    for index, cascade in enumerate(definition.cascades):
-        if isinstance(when := cascade.get("when"), str):
-            yield from _condition(f"cascades.{index}.when", when, ("member", "entry"))
-        steps = cascade.get("steps")
-        for number, step in enumerate(steps if isinstance(steps, list) else []):
-            if isinstance(step, dict) and isinstance(when := step.get("when"), str):
-                yield from _condition(f"cascades.{index}.steps.{number}.when", when, ("member", "entry"))
 
 
 def _tiers(definition: Definition) -> Found:
@@ -340,6 +326,7 @@ _CHECKS: Final[tuple[Callable[[Definition], Found], ...]] = (
     _windows,
     _regions,
     _top_up_limits,
+    check_cascades,
 )
 
 

@@ -14,14 +14,15 @@ from zoneinfo import ZoneInfo
 
 from domain.ledger.expiry import ExpiryPolicy, LotPolicy, Period
 from domain.money import to_minor
+from domain.programme.cascade import CompiledCascade, compile_cascades
 from domain.programme.cel import Condition
+from domain.programme.fields import Model
 from domain.programme.format import (
     ACTIVITY_PREFIX,
     Bonus,
     Definition,
     EarningRule,
     Expiry,
-    Model,
     Place,
     Plan,
     Reward,
@@ -138,6 +139,7 @@ class Programme:
     plans: Mapping[str, Plan] = field(repr=False)
     plan_multipliers: Mapping[str, Multiplier] = field(repr=False)
     conditions: Mapping[tuple[str, str, str], Condition] = field(repr=False)
+    cascades: Mapping[str, CompiledCascade] = field(repr=False)
 
 
 def compile_programme(definition: Definition, version: int, *, digest: str = "") -> Programme:
@@ -162,6 +164,7 @@ def compile_programme(definition: Definition, version: int, *, digest: str = "")
         plans=MappingProxyType({plan.id: plan for plan in definition.plans}),
         plan_multipliers=MappingProxyType(_plan_multipliers(definition)),
         conditions=MappingProxyType(_mechanism_conditions(definition)),
+        cascades=MappingProxyType(compile_cascades(definition.cascades)),
     )
 
 

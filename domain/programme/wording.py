@@ -17,7 +17,8 @@ from babel.numbers import format_currency, format_decimal, format_percent
 
 from domain.ledger.expiry import ExpiryKind, LotPolicy, Period
 from domain.programme.earning import ExplanationRow
-from domain.programme.format import Award, EarningRule, Model, Multiply
+from domain.programme.fields import Model
+from domain.programme.format import Award, EarningRule, Multiply
 from domain.programme.programme import Programme
 from domain.programme.words import WORDS
 

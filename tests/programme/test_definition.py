@@ -60,7 +60,8 @@ def test_the_sections_are_typed(example_source: str) -> None:
     assert definition.places[2].closed == [date(2017, 12, 25)]
     assert definition.rewards[3].tier == "gold"
     assert list(definition.templates)[:2] == ["welcome-1", "welcome-2"]
-    assert definition.messaging["quiet_hours"] == {"from": "22:00", "until": "08:00"}
+    assert definition.messaging.quiet_hours is not None
+    assert (definition.messaging.quiet_hours.from_, definition.messaging.quiet_hours.until) == ("22:00", "08:00")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,8 @@ def test_words_that_older_yaml_takes_for_truth_values_and_times_stay_text(exampl
 
     definition = read_definition(source)
 
-    assert definition.messaging["quiet_hours"]["from"] == "22:00"
+    assert definition.messaging.quiet_hours is not None
+    assert definition.messaging.quiet_hours.from_ == "22:00"
     assert definition.charities[0].id == "no"
 
 
