@@ -8,7 +8,7 @@ challenge. One that the programme has taken out is forgotten once nothing can co
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from domain.ledger.expiry import start_of_day
@@ -132,7 +132,7 @@ def _taken_back(states: Mapping[str, Document], happening: Happening, changed: d
 
 
 def _state(states: Mapping[str, Document], challenge: Challenge, zone: ZoneInfo) -> ChallengeState:
-    window = {
+    window: dict[str, Any] = {
         "from_on": challenge.from_,
         "until_on": challenge.until,
         "closes_at": ends_at(challenge, zone) + LATE,
