@@ -20,6 +20,7 @@ from api.profile_changes import ProfileMutation
 from api.programme import ProgrammeMutation, ProgrammeQuery
 from api.purchases import PurchaseMutation, PurchaseQuery
 from api.redemptions import RedemptionMutation
+from api.reports import ReportQuery
 from api.sandbox import SandboxMutation
 from api.scalars import SCALARS
 from api.sessions import SessionMutation
@@ -29,7 +30,9 @@ from api.voucher_use import VoucherMutation, VoucherQuery
 
 
 @strawberry.type
-class Query(MemberQuery, ProgrammeQuery, PurchaseQuery, VoucherQuery, PartnerQuery, NearbyQuery, NodeQuery):
+class Query(
+    MemberQuery, ProgrammeQuery, PurchaseQuery, VoucherQuery, PartnerQuery, NearbyQuery, NodeQuery, ReportQuery
+):
     pass
 
 

@@ -28,6 +28,7 @@ from domain.members.birthday import earliest_due as earliest_birthday
 from domain.members.birthday import keep_birthdays
 from domain.payments import due as payments
 from domain.payments.provider import Provider
+from domain.reports.counting import Counting
 from domain.store.clock import Clock, ClockMovedBack, SandboxClock
 from domain.store.connection import Store
 from domain.store.slots import LEASE_SECONDS, SLOTS, Leases
@@ -122,6 +123,7 @@ class Worker:
         self._ledger = ledger
         self._provider = provider
         self._leases = Leases(store, self.name, lease_seconds=lease_seconds)
+        self._counting = Counting(store, ledger.programmes)
         self._beat_seconds = lease_seconds * 0.3
         self._stopping = asyncio.Event()
         self._aside: dict[str, float] = {}
@@ -200,7 +202,7 @@ class Worker:
         if not held:
             return self._beat_seconds / 4
         with suppress(SlotLost):
-            async with following(self._store, held, catch_up=self._repair_all) as journal:
+            async with following(self._store, held, catch_up=self._repair_all, beside=self._counting) as journal:
                 while self._leases.held == held and not self._stopping.is_set():
                     arrived = await journal.arrived()
                     await self._repair(arrived.heads)

@@ -7,6 +7,7 @@ over where. (A transaction over several documents would do as well, but whoever 
 documents locked for a minute.)
 A position is a resume token: the order of the log itself, which no late insert can slip behind. When the log
 no longer reaches back to it, the slot is summed anew from a scan at one instant, and followed from there.
+What else is counted from the journal (:class:`Beside`) is counted before the position moves on.
 
     SlotLost    somebody else holds one of the slots now, or a position had to be given up; open again
 """
@@ -17,7 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 import pymongo
 import structlog
@@ -37,6 +38,9 @@ Account = tuple[str, str]
 CatchUp = Callable[[Sequence[int]], Awaitable[None]]
 """Takes slots, and looks at all entries of theirs that stand in the journal."""
 
+WANTED: Final = ("member", "slot", "seq", "postings")
+"""What is read of an entry that arrives."""
+
 MAX_BATCH: Final = 1_000
 BATCH_SECONDS: Final = 0.25
 """How long entries are gathered before they are counted together."""
@@ -46,7 +50,7 @@ SCAN_SECONDS: Final = 240.0
 """Below the five minutes for which the server keeps an instant readable."""
 MAX_ACCOUNTS: Final = 100_000
 
-_HISTORY_LOST: Final = {260, 280, 286}  # InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost
+HISTORY_LOST: Final = {260, 280, 286}  # InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost
 _ENTRIES: Final = ("", "")
 
 log = structlog.get_logger(__name__)
@@ -65,12 +69,37 @@ class Scan:
     entries: Mapping[int, int]
 
 
+class Change(NamedTuple):
+    """An entry that arrived: its place in the log's order, and the fields of it that were wanted."""
+
+    order: str
+    entry: Mapping[str, Any]
+
+
+class Beside(Protocol):
+    """What is counted beside the accounts. It must bear to be given an entry again, by whoever follows the slot next.
+
+    `name` is written with the position of a slot that it has counted all of; a slot without it is counted anew.
+    """
+
+    name: str
+    wanted: tuple[str, ...]
+
+    async def recount(self, slots: Sequence[int], at: Timestamp, *, order: str) -> None:
+        """Counts all entries of the slots as of an instant of the log, whatever was counted; `order` is just after."""
+
+    async def count(self, changes: Sequence[Change]) -> None:
+        """Counts entries that arrived, in the log's order."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Arrived:
     """Entries not counted yet. `heads` are their members, each with the last sequence that arrived.
 
     Per slot: what they add up to, how many they are, and the positions that they lie between.
     """
+
+    changes: list[Change] = field(default_factory=list)
 
     heads: dict[str, int] = field(default_factory=dict)
     sums: dict[int, Counter[Account]] = field(default_factory=dict)
@@ -147,23 +176,24 @@ async def scan(store: Store, slots: Iterable[int]) -> Scan:
 
 @asynccontextmanager
 async def following(
-    store: Store, held: Mapping[int, int], *, catch_up: CatchUp | None = None
+    store: Store, held: Mapping[int, int], *, catch_up: CatchUp | None = None, beside: Beside | None = None
 ) -> AsyncIterator["Following"]:
     """Follows the journal of the held slots (slot to fence) from where each of them was counted to.
 
     A slot that was never counted, or too long ago, is summed anew first, and `catch_up` is called for such
     slots: what it is to see of the entries before is not among those that arrive. Raises SlotLost.
     """
-    tokens = await _positions(store, held)
+    tokens = await _positions(store, held, beside)
     if fresh := [slot for slot in held if slot not in tokens]:
-        tokens |= await _sum_anew(store, {slot: held[slot] for slot in fresh}, catch_up)
+        tokens |= await _sum_anew(store, {slot: held[slot] for slot in fresh}, catch_up, beside)
+    wanted = WANTED if beside is None else (*WANTED, *beside.wanted)
     try:
-        stream = await _watch(store, held, resume_after=min(tokens.values(), key=_order))
+        stream = await watch(store, held, wanted=wanted, resume_after=min(tokens.values(), key=order_of))
     except OperationFailure as error:
         await _give_up(store, held, error)
         raise SlotLost from error
     async with stream:
-        yield Following(store, stream, held=held, tokens=tokens)
+        yield Following(store, stream, held=held, tokens=tokens, beside=beside)
 
 
 class Following:
@@ -176,11 +206,13 @@ class Following:
         *,
         held: Mapping[int, int],
         tokens: dict[int, Document],
+        beside: Beside | None,
     ) -> None:
         self._store = store
         self._stream = stream
         self._held = held
         self._tokens = tokens
+        self._beside = beside
         self._moved_on_at = time.monotonic()
 
     async def arrived(self) -> Arrived:
@@ -205,7 +237,8 @@ class Following:
         """Adds what arrived to the sums, exactly once. Raises SlotLost."""
         if not arrived.until:
             return
-
+        if self._beside is not None and arrived.changes:
+            await self._beside.count(arrived.changes)
         await _write(
             self._store,
             [
@@ -230,8 +263,9 @@ class Following:
     def _add(self, arrived: Arrived, change: Mapping[str, Any]) -> None:
         entry, token = change["fullDocument"], change["_id"]
         slot = entry["slot"]
-        if _order(token) <= _order(self._tokens[slot]):
+        if order_of(token) <= order_of(self._tokens[slot]):
             return
+        arrived.changes.append(Change(order_of(token), entry))
         arrived.since.setdefault(slot, self._tokens[slot])
         arrived.until[slot] = token
         arrived.entries[slot] += 1
@@ -244,31 +278,40 @@ class Following:
         self._moved_on_at = time.monotonic()
         token = self._stream.resume_token
         if token is not None:
-            arrived.since = {slot: since for slot, since in self._tokens.items() if _order(since) < _order(token)}
+            arrived.since = {slot: since for slot, since in self._tokens.items() if order_of(since) < order_of(token)}
             arrived.until = {slot: dict(token) for slot in arrived.since}
 
 
-async def _positions(store: Store, held: Mapping[int, int]) -> dict[int, Document]:
+async def _positions(store: Store, held: Mapping[int, int], beside: Beside | None) -> dict[int, Document]:
     """Where the slots were counted to; from now on nobody with an older fence counts them."""
-    positions = await asyncio.gather(*(_open(store, slot, fence) for slot, fence in held.items()))
+    positions = await asyncio.gather(*(_open(store, slot, fence, beside) for slot, fence in held.items()))
     return {slot: token for slot, token in zip(held, positions, strict=True) if token is not None}
 
 
-async def _open(store: Store, slot: int, fence: int) -> Document | None:
+async def _open(store: Store, slot: int, fence: int, beside: Beside | None) -> Document | None:
     try:
         document = await store.accounts.find_one_and_update(
-            {"_id": slot, "fence": {"$lte": fence}}, {"$set": {"fence": Int64(fence)}}, {"token": 1}, upsert=True
+            {"_id": slot, "fence": {"$lte": fence}},
+            {"$set": {"fence": Int64(fence)}},
+            {"token": 1, "beside": 1},
+            upsert=True,
         )
     except DuplicateKeyError as error:
         raise SlotLost from error
-    return None if document is None else document.get("token")
+    if document is None or (beside is not None and document.get("beside") != beside.name):
+        return None
+    return document.get("token")
 
 
-async def _sum_anew(store: Store, held: Mapping[int, int], catch_up: CatchUp | None) -> dict[int, Document]:
+async def _sum_anew(
+    store: Store, held: Mapping[int, int], catch_up: CatchUp | None, beside: Beside | None
+) -> dict[int, Document]:
     summed = await scan(store, held)
+    token = await _token_after(store, summed.at)
+    if beside is not None:
+        await beside.recount(sorted(held), summed.at, order=order_of(token))
     if catch_up is not None:
         await catch_up(sorted(held))
-    token = await _token_after(store, summed.at)
     await _write(
         store,
         [
@@ -277,6 +320,7 @@ async def _sum_anew(store: Store, held: Mapping[int, int], catch_up: CatchUp | N
                 {
                     "$set": {
                         "token": token,
+                        "beside": None if beside is None else beside.name,
                         "entries": Int64(summed.entries[slot]),
                         "balances": {_name_of(each): Int64(amount) for each, amount in summed.sums[slot].items()},
                     }
@@ -296,22 +340,25 @@ async def _write(store: Store, updates: Sequence[UpdateOne]) -> None:
         raise SlotLost
 
 
-async def _watch(store: Store, slots: Iterable[int], **start: Any) -> AsyncChangeStream[Document]:
+async def watch(
+    store: Store, slots: Iterable[int], *, wanted: Iterable[str] = WANTED, **start: Any
+) -> AsyncChangeStream[Document]:
+    """The entries of the slots as they are inserted into the journal; `start` says from where in the log."""
     arrival = {
         "operationType": "insert",
         "fullDocument.slot": {"$in": sorted(slots)},
         "fullDocument.seq": {"$exists": True},
     }
-    wanted = {f"fullDocument.{name}": 1 for name in ("member", "slot", "seq", "postings")}
+    fields = {f"fullDocument.{name}": 1 for name in wanted}
     journal = store.journal.with_options(read_concern=ReadConcern("majority"))
     return await journal.watch(
-        [{"$match": arrival}, {"$project": wanted}], max_await_time_ms=int(BATCH_SECONDS * 1000), **start
+        [{"$match": arrival}, {"$project": fields}], max_await_time_ms=int(BATCH_SECONDS * 1000), **start
     )
 
 
 async def _token_after(store: Store, at: Timestamp) -> Document:
     """The position just after an instant of the log: a stream that begins there and was asked for nothing yet."""
-    stream = await _watch(store, (), start_at_operation_time=Timestamp(at.time, at.inc + 1), batch_size=0)
+    stream = await watch(store, (), start_at_operation_time=Timestamp(at.time, at.inc + 1), batch_size=0)
     async with stream:
         token = stream.resume_token
         assert token is not None, at
@@ -320,7 +367,7 @@ async def _token_after(store: Store, at: Timestamp) -> Document:
 
 async def _give_up(store: Store, held: Mapping[int, int], error: OperationFailure) -> None:
     """Forgets positions that the log does not reach back to; any other failure is raised on."""
-    if error.code not in _HISTORY_LOST:
+    if error.code not in HISTORY_LOST:
         raise error
     log.warning("accounts.position_lost", slots=len(held), code=error.code)
     for slot, fence in held.items():
@@ -338,7 +385,7 @@ def _account_of(name: str) -> Account:
     return account, asset
 
 
-def _order(token: Mapping[str, Any]) -> str:
+def order_of(token: Mapping[str, Any]) -> str:
     """Tokens are ordered by their text, as the server itself orders the streams of several shards."""
     order: str = token["_data"]
     return order

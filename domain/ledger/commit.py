@@ -115,6 +115,11 @@ class Ledger:
         self._runner: asyncio.Task[None] | None = None
 
     @property
+    def programmes(self) -> Programmes:
+        """The programme in force, and the versions before it."""
+        return self._programmes
+
+    @property
     def programme(self) -> Programme:
         """The programme in force."""
         return self._programmes.current

@@ -26,6 +26,8 @@ SIGNING_KEYS: Final = "signing_keys"
 LEASES: Final = "leases"
 CLOCK: Final = "clock"
 ACCOUNTS: Final = "accounts"
+DAY_SUMS: Final = "day_sums"
+MEMBER_DAYS: Final = "member_days"
 VOUCHERS: Final = "vouchers"
 STOCK: Final = "stock"
 TOP_UPS: Final = "top_ups"
@@ -52,6 +54,8 @@ ALL: Final = (
     LEASES,  # one per slot, and one per living worker
     CLOCK,  # the hand on a sandbox's clock
     ACCOUNTS,  # one per slot: the programme's side of all postings, and up to where the journal was summed
+    DAY_SUMS,  # one per programme's day and slot: what reports add up, and up to where the journal was counted
+    MEMBER_DAYS,  # one per member who bought or rose: the days of his purchases, and his tiers in turn, for reports
     VOUCHERS,  # every voucher as the journal has it: looked up by code, listed by member
     STOCK,  # one per limited reward: how many were issued and not given back
     TOP_UPS,  # one per top-up through the payment provider, made before its intent

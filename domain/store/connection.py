@@ -57,6 +57,8 @@ class Store:
     leases: AsyncCollection[Document] = field(init=False)
     clock: AsyncCollection[Document] = field(init=False)
     accounts: AsyncCollection[Document] = field(init=False)
+    day_sums: AsyncCollection[Document] = field(init=False)
+    member_days: AsyncCollection[Document] = field(init=False)
     vouchers: AsyncCollection[Document] = field(init=False)
     stock: AsyncCollection[Document] = field(init=False)
     top_ups: AsyncCollection[Document] = field(init=False)

@@ -1,0 +1,160 @@
+"""`report`: the programme's numbers over a period, for staff. Rates are between 0 and 1, with four decimals."""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import ROUND_HALF_EVEN
+from decimal import Decimal as Number
+from fractions import Fraction
+from typing import Annotated
+
+import strawberry
+
+from api.context import Info
+from api.described import described
+from api.errors import InvalidValue, Unavailable
+from api.money import Money, money
+from api.scalars import Decimal, Long
+from domain.reports import report as reports
+
+RATE_DECIMALS = Number("0.0001")
+
+
+@strawberry.type
+class TierCount:
+    tier: strawberry.ID
+    members: Long
+
+
+@strawberry.type
+class PilotArm:
+    """Purchases of the period that fell into one side of a pilot, on days when it was on."""
+
+    active_members: Long = strawberry.field(description="Members with such a purchase.")
+    purchases: Long
+    spend: list[Money] = strawberry.field(description="Their totals.")
+    average_order: list[Money] = strawberry.field(description="Their total ÷ their number.")
+    repeat_purchase_rate: Decimal = strawberry.field(description="Members with two or more of them ÷ active members.")
+    points_earned: Long = strawberry.field(description="Points that they gave.")
+
+
+@strawberry.type
+class PilotReport:
+    """A rule's pilot and the rest, as the programme's version in force at each purchase drew the line.
+
+    A member who bought at places of the pilot and elsewhere is on both sides.
+    """
+
+    rule: strawberry.ID
+    inside: PilotArm
+    outside: PilotArm
+
+
+@strawberry.type
+class ProgrammeReport:
+    """What happened from the day `from` to before the day `to`, by the day on which it occurred.
+
+    A month is from 2017-06-01 to 2017-07-01; days are the programme's. A receipt that is brought in late changes the report of its own day. What is due but not
+    posted yet is not in it; a worker posts it within seconds.
+    """
+
+    members: Long = strawberry.field(description="Who had joined before `to`, those who were erased since among them.")
+    active_members: Long = strawberry.field(description="Members with a purchase in the period.")
+    participation_rate: Decimal = strawberry.field(description="Active members ÷ members.")
+    purchases: Long = strawberry.field(description="Receipts of the period, also those that were given back later.")
+    spend: list[Money] = strawberry.field(description="Their totals, less what was given back in the period.")
+    average_order: list[Money] = strawberry.field(description="Their total ÷ their number, returns left aside.")
+    repeat_purchase_rate: Decimal = strawberry.field(
+        description="Members with two or more purchases in the period ÷ active members."
+    )
+    points_earned: Long = strawberry.field(
+        description="Points given by rules, less what returns took back; without adjustments by staff."
+    )
+    points_redeemed: Long = strawberry.field(
+        description="Points spent on rewards, cashback and donations, less what came back of them. Gifts are neither."
+    )
+    points_expired: Long
+    points_outstanding: Long = strawberry.field(
+        description="What members held at the start of the day `to`, pending points too, less what they owed."
+    )
+    redemption_rate: Decimal = strawberry.field(description="Points redeemed ÷ points earned in the period.")
+    prepaid_outstanding: list[Money] = strawberry.field(description="At the start of the day `to`, held money too.")
+    cashback_outstanding: list[Money] = strawberry.field(description="At the start of the day `to`, as with points.")
+    tiers: list[TierCount] = strawberry.field(
+        description="Members at each level of today's programme, as they stood at the start of the day `to`."
+    )
+    pilots: list[PilotReport] = strawberry.field(description="Pilots that were on in the period, by rule.")
+
+
+@strawberry.type
+class ReportQuery:
+    @described("scope: staff:reports")
+    async def report(
+        self,
+        info: Info,
+        since: Annotated[date, strawberry.argument(name="from")],
+        until: Annotated[date, strawberry.argument(name="to")],
+    ) -> ProgrammeReport:
+        if since >= until:
+            raise InvalidValue("`to` is the day after the last one of the period: send one that is later than `from`.")
+        services = info.context.wallet
+        try:
+            found = await reports.report(services.store, services.programmes, since=since, until=until)
+        except reports.NotCaughtUp as error:
+            raise Unavailable(str(error)) from None
+        return report_type(found)
+
+
+def report_type(found: reports.Report) -> ProgrammeReport:
+    """The report as staff read it."""
+    buying = found.buying
+    return ProgrammeReport(
+        members=Long(found.members),
+        active_members=Long(buying.active),
+        participation_rate=rate(found.participation_rate),
+        purchases=Long(buying.purchases),
+        spend=_money(found.spend_minor),
+        average_order=_average(buying),
+        repeat_purchase_rate=rate(buying.repeat_rate),
+        points_earned=Long(buying.earned),
+        points_redeemed=Long(found.redeemed),
+        points_expired=Long(found.expired),
+        points_outstanding=Long(found.points_outstanding),
+        redemption_rate=rate(found.redemption_rate),
+        prepaid_outstanding=_money(found.prepaid_outstanding_minor),
+        cashback_outstanding=_money(found.cashback_outstanding_minor),
+        tiers=[TierCount(tier=strawberry.ID(tier), members=Long(count)) for tier, count in found.tiers.items()],
+        pilots=[
+            PilotReport(rule=strawberry.ID(pilot.rule), inside=_arm(pilot.inside), outside=_arm(pilot.outside))
+            for pilot in found.pilots
+        ],
+    )
+
+
+def rate(share: Fraction) -> Decimal:
+    """A share of 1 as a decimal with four places, half to even."""
+    exact = Number(share.numerator) / Number(share.denominator)
+    return Decimal(str(exact.quantize(RATE_DECIMALS, rounding=ROUND_HALF_EVEN)))
+
+
+def _arm(buying: reports.Buying) -> PilotArm:
+    return PilotArm(
+        active_members=Long(buying.active),
+        purchases=Long(buying.purchases),
+        spend=_money(buying.ordered_minor),
+        average_order=_average(buying),
+        repeat_purchase_rate=rate(buying.repeat_rate),
+        points_earned=Long(buying.earned),
+    )
+
+
+def _average(buying: reports.Buying) -> list[Money]:
+    """Whole minor units, half to even."""
+    return [
+        money(round(Fraction(minor, buying.purchases)), currency)
+        for currency, minor in buying.ordered_minor.items()
+        if buying.purchases
+    ]
+
+
+def _money(minor: Mapping[str, int]) -> list[Money]:
+    return [money(amount, currency) for currency, amount in minor.items()]

@@ -1,0 +1,288 @@
+"""What reports add up: every entry counted once, whoever counts, dies, is taken over, or counts again."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from domain.ledger.accounts import Change, SlotLost, following
+from domain.ledger.posting import POINTS, is_members
+from domain.members.member import Member
+from domain.reports.counting import Counting
+from domain.reports.report import Report, report
+from domain.store.slots import SLOTS, Leases, slot_of
+from notifications.worker import Worker, advance
+from tests.ledger.conftest import OpenShop
+from tests.ledger.shop import Shop
+
+PROGRAMME = """
+points: {expiry: {policy: rolling, after: P1M}}
+earning:
+  - {id: base, event: purchase, award: {points: {per: "1.00", give: 1}}}
+  - {id: back, event: purchase, award: {cashback: {percent: "5"}}}
+  - {id: trial, event: purchase, pilot: {percent: "50"}, multiply: {points: "2"}}
+tiers:
+  metric: points_earned
+  window: {policy: rolling, length: P12M}
+  levels:
+    - {id: plain, from: 0, name: {en: Plain}}
+    - {id: fine, from: 60, name: {en: Fine}}
+"""
+PERIOD = (date(2026, 3, 4), date(2026, 3, 20))
+
+
+@pytest.fixture
+async def shop(shop_with: OpenShop) -> Shop:
+    return await shop_with(PROGRAMME)
+
+
+def all_slots(fence: int = 1) -> dict[int, int]:
+    return dict.fromkeys(range(SLOTS), fence)
+
+
+async def count_all(shop: Shop, held: Mapping[int, int]) -> None:
+    """Follows the slots until every entry of the journal is counted."""
+    entries = await shop.store.journal.count_documents({"seq": {"$exists": True}})
+    async with following(shop.store, held, beside=Counting(shop.store, shop.programmes)) as journal:
+        for _ in range(200):
+            if await counted(shop) >= entries:
+                return
+            await journal.count(await journal.arrived())
+    raise AssertionError("it never came")
+
+
+async def counted(shop: Shop) -> int:
+    return sum([slot.get("entries", 0) async for slot in shop.store.accounts.find()])
+
+
+async def a_fortnight(shop: Shop, seed: int = 1) -> list[Member]:
+    """Members who buy, give back and lose points, on days in any order."""
+    random = Random(seed)
+    members = [await shop.member() for _ in range(12)]
+    for _ in range(8):
+        await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + timedelta(days=random.randint(1, 6)))
+        for member in random.sample(members, 6):
+            late = timedelta(hours=random.choice([0, 0, 30, 200]))
+            bought = await shop.buy(member, random.randint(1_00, 40_00), occurred_at=shop.clock.now() - late)
+            if random.random() < 0.3:
+                await shop.give_back(member, bought, 50)
+    return members
+
+
+async def by_hand(shop: Shop, since: date, until: date) -> dict[str, Any]:
+    """The same numbers from the journal, one entry after the other, without anything that counts for reports."""
+    zone = shop.programmes.current.zone
+    found: Counter[str] = Counter()
+    bought: Counter[str] = Counter()
+    tiers: dict[str, str] = {}
+    async for entry in shop.store.journal.find({"seq": {"$exists": True}}).sort([("member", 1), ("seq", 1)]):
+        day = entry["occurred_at"].astimezone(zone).date()
+        changes = entry.get("changes", {})
+        if (tier := changes.get("tier")) is not None and date.fromisoformat(tier["since_on"]) < until:
+            tiers[entry["member"]] = tier["level"]
+        if day >= until:
+            continue
+        found["members"] += entry["kind"] == "JOIN"
+        for posting in entry["postings"]:
+            gained = is_members(posting["destination"]) - is_members(posting["source"])
+            found[f"held {posting['asset']}"] += gained * posting["amount"]
+            expired = posting["destination"] == "programme/expired" and posting["asset"] == POINTS
+            found["expired"] += posting["amount"] * (expired and day >= since)
+        if day >= since:
+            found["earned"] += changes.get("lifetime_points", 0)
+            if entry["kind"] == "PURCHASE":
+                bought[entry["member"]] += 1
+                found["ordered"] += entry["purchase"]["total_minor"]
+            if entry["kind"] == "RETURN":
+                found["returned"] += entry["returned"]["amount_minor"]
+    levels = Counter(tiers.values())
+    return {
+        "members": found["members"],
+        "active": len(bought),
+        "repeating": sum(count > 1 for count in bought.values()),
+        "purchases": bought.total(),
+        "ordered": found["ordered"],
+        "returned": found["returned"],
+        "earned": found["earned"],
+        "expired": found["expired"],
+        "points": found["held points"],
+        "cashback": found["held cashback/EUR"],
+        "tiers": {"plain": found["members"] - levels["fine"], "fine": levels["fine"]},
+    }
+
+
+def numbers(found: Report) -> dict[str, Any]:
+    buying = found.buying
+    return {
+        "members": found.members,
+        "active": buying.active,
+        "repeating": buying.repeating,
+        "purchases": buying.purchases,
+        "ordered": buying.ordered_minor.get("EUR", 0),
+        "returned": found.returned_minor["EUR"],
+        "earned": buying.earned,
+        "expired": found.expired,
+        "points": found.points_outstanding,
+        "cashback": found.cashback_outstanding_minor["EUR"],
+        "tiers": dict(found.tiers),
+    }
+
+
+async def asked(shop: Shop, since: date = PERIOD[0], until: date = PERIOD[1]) -> Report:
+    return await report(shop.store, shop.programmes, since=since, until=until)
+
+
+async def test_a_report_equals_a_recomputation_whoever_has_counted(shop: Shop) -> None:
+    await a_fortnight(shop)
+    uncounted = await asked(shop)
+
+    await count_all(shop, all_slots())
+    counted_whole = await asked(shop)
+    await a_fortnight(shop, seed=2)
+    tail = await asked(shop, PERIOD[0], date(2026, 5, 1))
+
+    expected = await by_hand(shop, *PERIOD)
+    assert expected["active"] > 5
+    assert numbers(uncounted) == numbers(counted_whole)
+    assert numbers(counted_whole)["purchases"] > 10
+    assert numbers(await asked(shop)) == expected
+    assert numbers(tail) == await by_hand(shop, PERIOD[0], date(2026, 5, 1))
+    assert numbers(tail)["expired"] > 0
+    assert numbers(tail)["tiers"]["fine"] > 0
+
+
+async def test_both_sides_of_a_pilot_make_up_the_whole(shop: Shop) -> None:
+    await a_fortnight(shop)
+    await count_all(shop, all_slots())
+
+    found = await asked(shop)
+    (pilot,) = found.pilots
+
+    assert pilot.rule == "trial"
+    assert min(pilot.inside.purchases, pilot.outside.purchases) > 0
+    assert pilot.inside.purchases + pilot.outside.purchases == found.buying.purchases
+    assert pilot.inside.active + pilot.outside.active == found.buying.active
+    assert pilot.inside.repeating + pilot.outside.repeating == found.buying.repeating
+
+
+async def test_what_is_handed_over_again_counts_once(shop: Shop) -> None:
+    await count_all(shop, all_slots(1))
+    async with following(shop.store, all_slots(2), beside=Counting(shop.store, shop.programmes)) as journal:
+        member = await shop.member()
+        await shop.buy(member, 10_00)
+        arrived = await journal.arrived()
+        while len(arrived.changes) < 2:
+            arrived.changes += (await journal.arrived()).changes
+        counting = Counting(shop.store, shop.programmes)
+
+        await counting.count(arrived.changes[:1])
+        await asyncio.gather(*(counting.count(arrived.changes) for _ in range(5)))
+        await counting.count(arrived.changes[1:])
+
+    expected = await by_hand(shop, date(2026, 3, 1), date(2026, 4, 1))
+    assert expected["purchases"] == 1
+    assert numbers(await asked(shop, date(2026, 3, 1), date(2026, 4, 1))) == expected
+
+
+async def test_who_dies_between_the_days_and_the_position_leaves_nothing_to_count_twice(shop: Shop) -> None:
+    counting = Counting(shop.store, shop.programmes)
+    member = await shop.member()
+    await count_all(shop, all_slots(1))
+    async with following(shop.store, all_slots(2), beside=counting) as journal:
+        await shop.buy(member, 10_00)
+        await shop.buy(member, 20_00)
+        changes: list[Change] = []
+        while len(changes) < 2:
+            changes += (await journal.arrived()).changes
+        await counting.count(changes[:1])
+    await shop.buy(member, 30_00)
+
+    await count_all(shop, all_slots(3))
+
+    period = date(2026, 3, 1), date(2026, 4, 1)
+    assert numbers(await asked(shop, *period)) == await by_hand(shop, *period)
+    assert (await asked(shop, *period)).buying.ordered_minor == {"EUR": 60_00}
+
+
+async def test_a_position_that_the_log_no_longer_reaches_has_everything_counted_anew(shop: Shop) -> None:
+    members = await a_fortnight(shop)
+    await count_all(shop, all_slots(1))
+    await shop.buy(members[0], 10_00)
+    await count_all(shop, all_slots(1))
+    position = await shop.store.accounts.find_one({"_id": slot_of(members[0].id)})
+    assert position is not None
+    long_ago = {"_data": "82" + "00000001" + position["token"]["_data"][10:]}
+    await shop.store.accounts.update_many({}, {"$set": {"token": long_ago}})
+    await shop.buy(members[0], 30_00)
+
+    meanwhile = await asked(shop)
+    with pytest.raises(SlotLost):
+        await count_all(shop, all_slots(2))
+    await count_all(shop, all_slots(2))
+
+    assert numbers(meanwhile) == await by_hand(shop, *PERIOD)
+    assert numbers(await asked(shop)) == await by_hand(shop, *PERIOD)
+
+
+async def test_what_another_version_counted_is_counted_anew(shop: Shop) -> None:
+    await a_fortnight(shop)
+    await count_all(shop, all_slots(1))
+    await shop.store.accounts.update_many({}, {"$set": {"beside": "days 0"}})
+    await shop.store.day_sums.update_many({}, {"$set": {"sums.purchases": 1_000, "sums.else": 1}})
+
+    assert numbers(await asked(shop)) == await by_hand(shop, *PERIOD)
+    await count_all(shop, all_slots(2))
+    assert numbers(await asked(shop)) == await by_hand(shop, *PERIOD)
+
+
+async def test_workers_who_swap_slots_lose_and_double_nothing(shop: Shop) -> None:
+    members = [await shop.member() for _ in range(20)]
+    busy = asyncio.Event()
+
+    async def hold(name: str) -> None:
+        leases = Leases(shop.store, name, lease_seconds=2)
+        while not busy.is_set():
+            held = dict(await leases.acquire())
+            try:
+                counting = Counting(shop.store, shop.programmes)
+                async with following(shop.store, held, beside=counting) as journal:
+                    for _ in range(2):
+                        await journal.count(await journal.arrived())
+            except SlotLost:
+                continue
+            finally:
+                await leases.release()
+
+    holders = [asyncio.create_task(hold(name)) for name in ("one", "other", "third")]
+    for _ in range(8):
+        await shop.all(shop.purchase(member, 1_00) for member in members)
+        await asked(shop)
+    busy.set()
+    await asyncio.gather(*holders)
+    await count_all(shop, all_slots(1_000))
+
+    period = date(2026, 3, 1), date(2026, 4, 1)
+    assert numbers(await asked(shop, *period)) == await by_hand(shop, *period)
+    assert (await asked(shop, *period)).buying.purchases == 160
+    assert (await asked(shop, *period)).buying.repeating == 20
+
+
+async def test_the_worker_counts_for_reports(shop: Shop) -> None:
+    await shop.buy(await shop.member(), 10_00)
+    worker = Worker(shop.store, shop.clock, shop.ledger, lease_seconds=2)
+    running = asyncio.create_task(worker.run())
+
+    for _ in range(400):
+        if await counted(shop) == 2:
+            break
+        await asyncio.sleep(0.02)
+    worker.stop()
+    await running
+
+    (day,) = await shop.store.day_sums.find({"sums.purchases": 1}).to_list()
+    assert day["_id"].startswith("2026-03-02|")
+    assert day["sums"]["ordered:EUR"] == 10_00
