@@ -53,8 +53,8 @@ class PilotReport:
 class ProgrammeReport:
     """What happened from the day `from` to before the day `to`, by the day on which it occurred.
 
-    A month is from 2017-06-01 to 2017-07-01; days are the programme's. A receipt that is brought in late changes the report of its own day. What is due but not
-    posted yet is not in it; a worker posts it within seconds.
+    A month is from 2017-06-01 to 2017-07-01; days are the programme's. A receipt that is brought in late changes the
+    report of its own day. What is due but not posted yet is not in it; a worker posts it within seconds.
     """
 
     members: Long = strawberry.field(description="Who had joined before `to`, those who were erased since among them.")
