@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import Literal, assert_never
 
 Per = Literal["day", "week", "month", "year", "lifetime"]
+Calendar = Literal["day", "week", "month"]
 
 EVER = "ever"
 
@@ -38,6 +39,18 @@ def is_past(key: str, oldest_day: date) -> bool:
     if rest.startswith("W"):
         return key < period_key("week", oldest_day)
     return key < period_key("day" if "-" in rest else "month", oldest_day)
+
+
+def first_day(per: Calendar, day: date) -> date:
+    """The first day of the period that the day belongs to: an ISO week begins on Monday."""
+    match per:
+        case "day":
+            return day
+        case "week":
+            return day - timedelta(days=day.isoweekday() - 1)
+        case "month":
+            return day.replace(day=1)
+    assert_never(per)
 
 
 def next_start(per: Per, day: date) -> date | None:
