@@ -29,6 +29,7 @@ from api.referrals import ReferralStatus, referral_status
 from api.rewards import RewardConnection, reward_connection
 from api.scalars import IdempotencyKey
 from api.stamp_cards import StampCardStatus, stamp_cards
+from api.streaks import StreakStatus, streak_statuses
 from api.tiers import TierStatus, tier_status
 from api.vouchers import Voucher, VoucherConnection, voucher_connection, voucher_type
 from api.wallet import Wallet, wallet_type
@@ -62,6 +63,7 @@ class Member(Node):
     profile: Profile = strawberry.field(description="scope: members:read")
     wallet: Wallet = strawberry.field(description="scope: wallet:read")
     tier: TierStatus
+    streaks: list[StreakStatus]
     plan: PlanStatus | None
     is_own: strawberry.Private[bool] = False
 
@@ -210,6 +212,7 @@ def member_type(
         locale=locale,
         wallet=wallet_type(wallet, programme, now=context.now, locale=locale, payer=payer),
         tier=tier_status(wallet, programme, now=context.now, locale=locale),
+        streaks=streak_statuses(member, wallet, programme, now=context.now, locale=locale),
         plan=plan_status(wallet, programme, now=context.now, locale=locale),
     )
 

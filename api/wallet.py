@@ -23,6 +23,7 @@ from api.node import Node
 from api.pages import PageInfo, page, window
 from api.places import Place, place_type
 from api.scalars import Long
+from api.streaks import awarded_streaks
 from api.titles import entry_texts
 from api.vouchers import voucher_type
 from domain.ledger.activity import activity as read_activity
@@ -353,7 +354,7 @@ def entry_type(
             ],
             bonuses=[bonus_type(bonus, now) for bonus in entry.changes.bonuses],
             stamps=stamp_awards(entry),
-            streaks=[],
+            streaks=awarded_streaks(entry, programme, locale),
             challenges=challenges_won(entry),
             tier=None if tier is None or entry.kind is not EntryKind.PURCHASE else strawberry.ID(tier.level),
         ),

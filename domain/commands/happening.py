@@ -6,10 +6,11 @@ from typing import Any
 
 from domain.ledger.draft import Situation
 from domain.ledger.entry import Entry
-from domain.members.member import Member, zone_of
+from domain.members.member import Member, stays, zone_of
 from domain.programme.earning import PurchaseEvent, event_facts, line_facts, purchase_facts
 from domain.programme.facts import MemberFacts
 from domain.programme.mechanism import RETURN, Happening, Undone
+from domain.programme.stays import settled_in
 
 
 def purchase_happening(
@@ -25,6 +26,7 @@ def purchase_happening(
         occurred_at=event.occurred_at,
         now=situation.now,
         zone=zone_of(member, programme),
+        stays=stays(member, programme),
         facts=purchase_facts(programme, event, facts),
         place=event.place,
         region=event.region,
@@ -61,6 +63,7 @@ def event_happening(
         occurred_at=occurred_at,
         now=situation.now,
         zone=zone_of(member, programme),
+        stays=stays(member, programme),
         facts=event_facts(event, facts, attributes=attributes, amount_minor=amount_minor),
         place=place,
         region=None if place is None else programme.places[place].region,
@@ -84,6 +87,7 @@ def return_happening(
         occurred_at=occurred_at,
         now=situation.now,
         zone=programme.zone,
+        stays=settled_in(programme.zone),
         place=bought.place,
         counters={
             "visits": wallet.visits,

@@ -16,6 +16,7 @@ from domain.ledger.posting import POINTS
 from domain.ledger.wallet import Wallet, available
 from domain.programme.facts import MemberFacts
 from domain.programme.programme import Programme
+from domain.programme.stays import Stays, stays_of
 from domain.programme.tiers import held
 from domain.store.connection import Store
 
@@ -36,7 +37,8 @@ class Profile:
 class Member:
     """`linked` are the client ids of the partners that may see the member; `is_joined` once the JOIN entry stands.
 
-    `referrer` is the member by whose code he joined.
+    `referrer` is the member by whose code he joined. `zones` are those that he had, the present one last, as
+    :mod:`domain.members.profile` keeps them; none while he never moved.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Member:
     enrolled_by: str | None = None
     referrer: str | None = None
     is_joined: bool = False
+    zones: tuple[Mapping[str, Any], ...] = ()
 
 
 def new_member_id() -> str:
@@ -95,6 +98,11 @@ def zone_of(member: Member, programme: Programme) -> ZoneInfo:
     return ZoneInfo(member.profile.time_zone) if member.profile.time_zone else programme.zone
 
 
+def stays(member: Member, programme: Programme) -> Stays:
+    """Where his days were counted, and since when (SEMANTICS §8.3)."""
+    return stays_of(member.zones, current=member.profile.time_zone, fallback=programme.zone)
+
+
 async def member_by_id(store: Store, identifier: str) -> Member | None:
     """The member of that id, whoever asks."""
     document = await store.members.find_one({"_id": identifier})
@@ -125,6 +133,7 @@ def member_from(document: Mapping[str, Any]) -> Member:
         enrolled_by=document.get("enrolled_by"),
         referrer=document.get("referrer"),
         is_joined=document.get("is_joined", False),
+        zones=tuple(document.get("zones", ())),
     )
 
 

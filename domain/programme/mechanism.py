@@ -38,6 +38,7 @@ from domain.programme.earning import Earnings, ExplanationRow, Usage, VoucherAwa
 from domain.programme.facts import MemberFacts
 from domain.programme.format import Definition, FixedAward
 from domain.programme.programme import Programme
+from domain.programme.stays import Stays
 
 Document = Mapping[str, Any]
 
@@ -82,9 +83,10 @@ class Happening:
     """What one command tells the mechanisms.
 
     `event` is named as in earning rules, or :data:`RETURN`; then `undone` says of what. `facts` are those that its
-    conditions may use. `zone` is the member's. `lines` are the facts of each line of the receipt. `counters` are the
-    member's `visits`, `purchases` and `spend` (minor units) after it, and what earlier mechanisms count. `latest_at`
-    is the latest purchase known, this one included: it says what is old. `usage` is what limited rules gave before.
+    conditions may use. `zone` is the member's, and `stays` are where he has been. `lines` are the facts of each line of
+    the receipt. `counters` are the member's `visits`, `purchases` and `spend` (minor units) after it, and what earlier
+    mechanisms count. `latest_at` is the latest purchase known, this one included: it says what is old. `usage` is what
+    limited rules gave before.
     """
 
     event: str
@@ -93,6 +95,7 @@ class Happening:
     occurred_at: datetime
     now: datetime
     zone: ZoneInfo
+    stays: Stays
     facts: Facts = field(default_factory=dict)
     place: str | None = None
     region: str | None = None

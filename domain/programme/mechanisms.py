@@ -14,9 +14,10 @@ from domain.programme.format import Definition
 from domain.programme.mechanism import Document, Happening, Mechanism, Progress, ProgressChanges, together
 from domain.programme.same_items import SAME_ITEMS
 from domain.programme.stamp_cards import STAMP_CARDS
+from domain.programme.streaks import STREAKS
 
 MECHANISMS: Final[tuple[Mechanism, ...]] = (
-    # Streaks come before badges, which count them.
+    STREAKS,  # before the badges that count them
     BADGES,
     STAMP_CARDS,
     CHALLENGES,

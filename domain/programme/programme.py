@@ -117,7 +117,8 @@ class EventRules:
 class Programme:
     """One version in force. `digest` is the SHA-256 of its source, hexadecimal, empty when it has none.
 
-    `conditions` are those of mechanisms, by section, id and key (`when` or `lines`).
+    `closed` are the closed days by place, where there are any. `conditions` are those of mechanisms, by section, id
+    and key (`when` or `lines`).
     """
 
     version: int
@@ -133,6 +134,7 @@ class Programme:
     rules_by_id: Mapping[str, EarningRule] = field(repr=False)
     tiers: Tiers | None = field(repr=False)
     places: Mapping[str, Place] = field(repr=False)
+    closed: Mapping[str, frozenset[date]] = field(repr=False)
     vouchers: Mapping[str, VoucherKind] = field(repr=False)
     bonuses: Mapping[str, Bonus] = field(repr=False)
     rewards: Mapping[str, Reward] = field(repr=False)
@@ -158,6 +160,7 @@ def compile_programme(definition: Definition, version: int, *, digest: str = "")
         rules_by_id=MappingProxyType({rule.id: rule for rule in definition.earning}),
         tiers=None if definition.tiers is None else _tiers(definition.tiers, definition.currency),
         places=MappingProxyType({place.id: place for place in definition.places}),
+        closed=MappingProxyType({place.id: frozenset(place.closed) for place in definition.places if place.closed}),
         vouchers=MappingProxyType({voucher.id: voucher for voucher in definition.vouchers}),
         bonuses=MappingProxyType({bonus.id: bonus for bonus in definition.bonuses}),
         rewards=MappingProxyType({reward.id: reward for reward in definition.rewards}),

@@ -14,9 +14,6 @@ from domain.ledger.expiry import local_date, start_of_day
 MAX_STAYS: Final = 64
 """No more are kept of a member; the oldest that is kept counts for all before it."""
 
-KEPT_DAYS: Final = 130
-"""A stay that ended longer ago says nothing more: no streak outlives so many missed days (:data:`MAX_FREEZES`)."""
-
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _END: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -37,14 +34,14 @@ def settled_in(zone: ZoneInfo) -> Stays:
     return (Stay(_BEGINNING, zone),)
 
 
-def stays_from(documents: Sequence[Mapping[str, Any]], *, current: str | None, fallback: ZoneInfo) -> Stays:
-    """The stays of a member whose present zone is `current`, None for the programme's (`fallback`).
+def stays_of(zones: Sequence[Mapping[str, Any]], *, current: str | None, fallback: ZoneInfo) -> Stays:
+    """The stays of a member whose present zone is `current`, None for the programme's, which is `fallback`.
 
-    `documents` are those that `members.profile` keeps: the zones that he had, the present one last.
+    `zones` are those that the member had, as :mod:`domain.members.profile` keeps them; none if he never moved.
     """
-    if not documents:
+    if not zones:
         return settled_in(_zone(current, fallback))
-    first, *later = documents
+    first, *later = zones
     stays = [Stay(_BEGINNING, _zone(first["zone"], fallback))]
     stays += [Stay(each["since"], _zone(each["zone"], fallback)) for each in later]
     return tuple(stays)

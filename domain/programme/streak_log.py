@@ -8,9 +8,12 @@ derived: neither a move nor new rules of a zone touch them (SEMANTICS §8.3).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from domain.programme.period import Calendar
+
+DAYS: Final = "*"
+"""The key of what all streaks share; no streak is called so."""
 
 
 class Visit(NamedTuple):
@@ -42,13 +45,14 @@ class Settled:
     `length` is that of the last run, `missed` how many periods were missed since, no more than break it. `counted`
     events and `was_open` are those of the settled days of the period that `settled_on` falls into; `was_open` says
     that one of them was no closed day. `paid` are the milestones of the last run, and of what follows. `offered`
-    are the milestones that the programme had when the streak last changed.
+    are the milestones that the programme had when the streak last changed, `best` its longest run by then.
     """
 
     per: Calendar
     settled_on: date
     length: int = 0
     longest: int = 0
+    best: int = 0
     freezes: int = 0
     missed: int = 0
     counted: int = 0
@@ -67,31 +71,33 @@ class StreakLog:
     streaks: Mapping[str, Settled] = field(default_factory=dict)
 
 
-def streak_log_document(log: StreakLog) -> dict[str, Any]:
-    """The log as entries and wallets store it."""
-    document: dict[str, Any] = {
+def streak_log_documents(log: StreakLog) -> dict[str, dict[str, Any]]:
+    """The log as states of a mechanism: one of each streak, and one of the days, under :data:`DAYS`."""
+    days: dict[str, Any] = {
         "settled_on": log.settled_on.isoformat(),
         "days": {day.isoformat(): _day_document(log.days[day]) for day in sorted(log.days)},
-        "streaks": {streak: _settled_document(settled) for streak, settled in log.streaks.items()},
     }
     if log.place is not None:
-        document["place"] = log.place
-    return document
+        days["place"] = log.place
+    return {DAYS: days, **{streak: _settled_document(settled) for streak, settled in log.streaks.items()}}
 
 
-def streak_log_from(document: Mapping[str, Any]) -> StreakLog:
-    """The log that :func:`streak_log_document` wrote."""
+def streak_log_from(documents: Mapping[str, Mapping[str, Any]]) -> StreakLog | None:
+    """The log that :func:`streak_log_documents` wrote; None where there is none yet."""
+    if DAYS not in documents:
+        return None
+    days = documents[DAYS]
     return StreakLog(
-        settled_on=date.fromisoformat(document["settled_on"]),
-        place=document.get("place"),
+        settled_on=date.fromisoformat(days["settled_on"]),
+        place=days.get("place"),
         days={
             date.fromisoformat(day): Day(
                 counts=each.get("counts", {}),
                 visit=Visit(each["visited_at"], each["place"]) if "place" in each else None,
             )
-            for day, each in document["days"].items()
+            for day, each in days["days"].items()
         },
-        streaks={streak: _settled_from(settled) for streak, settled in document["streaks"].items()},
+        streaks={streak: _settled_from(settled) for streak, settled in documents.items() if streak != DAYS},
     )
 
 

@@ -1,7 +1,7 @@
 """A second, deliberately naive streak: it keeps every event and works everything out from the beginning, each time.
 
 It looks at each hour of a member's life, for zones whose offsets are whole hours and moves on the hour, and shares
-nothing with `domain.programme.streaks` but the values that go in.
+nothing with `domain.programme.streak` but the values that go in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,34 +115,29 @@ class NaiveStreak:
     def runs(self, now: datetime) -> tuple[list[Run], int, int]:
         """All runs, a last one of length 0 if the streak is broken; the freezes left; the longest length."""
         runs: list[Run] = []
-        freezes = length = longest = 0
-        first, reached = date.min, list[tuple[int, date]]()
-        missed, unmet = list[date](), set[date]()
-        where = self.zones_by_period(now)
+        freezes, missed, where = 0, list[date](), self.zones_by_period(now)
         for period in self.periods(now):
             if self.count(period) >= self.goal:
-                if length and len(missed) > freezes:
-                    runs.append(Run(first, length, reached, frozenset(unmet)))
-                    length = 0
-                elif length:
+                if not runs or len(missed) > freezes:
+                    runs.append(Run(period, 0, (), frozenset()))
+                else:
                     freezes -= len(missed)
-                if not length:
-                    first, reached, unmet = period, [], set()
                 missed = []
-                length += 1
-                longest = max(longest, length)
-                if length % self.every == 0:
+                runs[-1] = self.longer(runs[-1], period)
+                if runs[-1].length % self.every == 0:
                     freezes = min(freezes + 1, self.most_freezes)
-                if length in self.milestones:
-                    reached.append((length, period))
-            elif length and self.is_missed(period, where.get(period, set()), now):
+            elif runs and self.is_missed(period, where.get(period, set()), now):
                 missed.append(period)
-                unmet.add(period)
-        if length:
-            runs.append(Run(first, length, reached, frozenset(unmet)))
-        if length and len(missed) > freezes:
+                runs[-1] = runs[-1]._replace(unmet=runs[-1].unmet | {period})
+        longest = max((run.length for run in runs), default=0)
+        if len(missed) > freezes:
             return [*runs, Run(date.max, 0, (), frozenset())], freezes, longest
         return runs, freezes - len(missed), longest
+
+    def longer(self, run: Run, period: date) -> Run:
+        length = run.length + 1
+        reached = [(length, period)] if length in self.milestones else []
+        return run._replace(length=length, reached=(*run.reached, *reached))
 
     def is_missed(self, period: date, zones: set[ZoneInfo], now: datetime) -> bool:
         everywhere = {*zones, self.zone_at(now)}
@@ -150,9 +145,7 @@ class NaiveStreak:
         return is_over and not all(self.is_closed(day) for day in self.days_of(period))
 
     def count(self, period: date) -> int:
-        return sum(
-            event.counts for event, on in self.events if self.first_of(on) == period and not self.is_closed(on)
-        )
+        return sum(event.counts for event, on in self.events if self.first_of(on) == period and not self.is_closed(on))
 
     def is_closed(self, day: date) -> bool:
         visits = [(on, event.at, event.place) for event, on in self.events if event.place is not None and on <= day]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from domain.programme.format import Streak
 from domain.programme.stays import Stay, Stays
-from domain.programme.streak_log import StreakLog, streak_log_document, streak_log_from
-from domain.programme.streaks import Occasion, record, standing
+from domain.programme.streak import Occasion, record, standing
+from domain.programme.streak_log import StreakLog, streak_log_documents, streak_log_from
 from tests.programme.naive_streak import HOUR, Event, Move, NaiveStreak, Shown
 
 ZONES = [
@@ -130,13 +130,9 @@ def stays_at(life: Life, now: datetime) -> Stays:
 
 
 def told(life: Life, log: StreakLog | None, event: Event, now: datetime) -> tuple[StreakLog | None, list[int]]:
-    occasion = Occasion(
-        occurred_at=event.at, counts_for=(life.streak.id,) if event.counts else (), place=event.place
-    )
-    log, reached = record(
-        log, [life.streak], occasion, stays=stays_at(life, now), closed=life.closed, now=now
-    )
-    return log, [each.milestone for each in reached]
+    occasion = Occasion(occurred_at=event.at, counts_for=(life.streak.id,) if event.counts else (), place=event.place)
+    log, reached = record(log, [life.streak], occasion, stays=stays_at(life, now), closed=life.closed, now=now)
+    return (log and streak_log_from(streak_log_documents(log))), [each.milestone for each in reached]
 
 
 def shown(life: Life, log: StreakLog | None, now: datetime) -> Shown:
@@ -151,7 +147,7 @@ def shown(life: Life, log: StreakLog | None, now: datetime) -> Shown:
 
 
 @given(lives())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_streak_is_what_its_whole_history_says(life: Life) -> None:
     naive, log, to_read = naive_of(life), None, list(life.read_at)
 
