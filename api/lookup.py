@@ -4,6 +4,7 @@ import strawberry
 
 from api.access import TABLE, Caller, MemberCaller, PartnerCaller, allows
 from api.context import Context, Info
+from api.inbox import one_inbox_item
 from api.members import MemberLookup, find_account, locale_of, member_type
 from api.node import Node
 from api.partners import Partner, partner_type
@@ -28,12 +29,10 @@ class NodeQuery:
             return place
         if id in context.wallet.programmes.current.rewards:
             return await _reward(context, id)
-        if entry_of_voucher(id) is not None:
-            return await _voucher(context, id)
-        if member_of_entry(id) is not None:
-            return await _entry(context, id)
-        partner = await _partner(context, id)
-        return partner if partner is not None else await _member(context, id)
+        for find in (_voucher, _entry, _partner, _member, _inbox_item):
+            if (found := await find(context, id)) is not None:
+                return found
+        return None
 
 
 async def _member(context: Context, identifier: str) -> Node | None:
@@ -41,6 +40,13 @@ async def _member(context: Context, identifier: str) -> Node | None:
         return None
     account = await find_account(context, MemberLookup(id=strawberry.ID(identifier)))
     return None if account is None else member_type(account.member, account.wallet, context, payer=account.payer)
+
+
+async def _inbox_item(context: Context, identifier: str) -> Node | None:
+    """The message, for whom it is; a delivery's id may have any form, so it is asked for last."""
+    if not (isinstance(context.caller, MemberCaller) and allows(context.caller, TABLE["Member.inbox"])):
+        return None
+    return await one_inbox_item(context, context.caller.member_id, identifier)
 
 
 async def _entry(context: Context, identifier: str) -> Entry | None:

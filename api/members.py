@@ -15,14 +15,18 @@ import strawberry
 from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
 from api.badges import BadgeProgress, badge_progress
 from api.challenges import ChallengeStatus, challenges
+from api.consents import Consent, member_consents
 from api.context import Context, Info, require_member, require_partner
 from api.described import described
+from api.devices import Device, member_devices
 from api.errors import InvalidValue
 from api.faults import Faults, given, plain
+from api.inbox import InboxConnection, inbox_connection, member_unread_count
 from api.member_code import MemberCode, member_code
 from api.member_sessions import MemberSession, member_sessions
 from api.node import Node
 from api.plans import PlanStatus, plan_status
+from api.preferences import NotificationPreferences, member_preferences
 from api.problems import IdempotencyMismatch, InvalidInput, told
 from api.profiles import Profile, ProfileInput, profile_type, read_profile, referral_code
 from api.referrals import ReferralStatus, referral_status
@@ -89,6 +93,35 @@ class Member(Node):
     @described("Those that run now.")
     def challenges(self, info: Info) -> list[ChallengeStatus]:
         return challenges(self.state, info.context.wallet.programmes.current, self.locale, now=info.context.now)
+
+    @described("member")
+    async def inbox(
+        self,
+        info: Info,
+        *,
+        first: int = 20,
+        after: str | None = strawberry.UNSET,
+        unread_only: bool | None = False,
+    ) -> InboxConnection:
+        return await inbox_connection(
+            info.context, str(self.id), first=first, after=given(after), unread_only=bool(unread_only)
+        )
+
+    @strawberry.field
+    async def unread_count(self, info: Info) -> int:
+        return await member_unread_count(info.context, self.id)
+
+    @described("member")
+    async def devices(self, info: Info) -> list[Device]:
+        return await member_devices(info.context, self.id)
+
+    @described("member")
+    async def consents(self, info: Info) -> list[Consent]:
+        return await member_consents(info.context, self.id)
+
+    @described("member")
+    async def preferences(self, info: Info) -> NotificationPreferences:
+        return await member_preferences(info.context, self.id)
 
     @strawberry.field
     async def referral(self, info: Info) -> ReferralStatus:

@@ -72,7 +72,7 @@ def read_profile(told: ProfileInput | None, faults: Faults, *, today: date, path
         faults.add(f"{path}birthday", f"It must be a day in the past, from {FIRST_BIRTHDAY.isoformat()} on.")
     if locale is not None and not is_locale(locale):
         faults.add(f"{path}locale", "It is no language tag (BCP 47) that is known, such as sl or en-GB.")
-    if time_zone is not None and time_zone not in _zones():
+    if time_zone is not None and not is_zone(time_zone):
         faults.add(f"{path}timeZone", "It is no IANA time zone, such as Europe/Ljubljana.")
     return MemberProfile(
         display_name=name, email=email, phone=phone, birthday=birthday, locale=locale, time_zone=time_zone
@@ -94,6 +94,11 @@ def is_locale(tag: str) -> bool:
     except (UnknownLocaleError, ValueError):
         return False
     return True
+
+
+def is_zone(name: str) -> bool:
+    """Whether the IANA data base has the zone."""
+    return name in _zones()
 
 
 @lru_cache(maxsize=1)

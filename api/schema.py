@@ -6,16 +6,20 @@ from strawberry.schema.config import StrawberryConfig
 from api.activities import ActivityMutation
 from api.adjustments import AdjustmentMutation
 from api.bonus_claims import BonusMutation
+from api.consents import ConsentMutation
 from api.conversions import ConversionMutation
+from api.devices import DeviceMutation
 from api.donations import DonationMutation
 from api.feedback import FeedbackMutation
 from api.gifts import GiftMutation
+from api.inbox import InboxMutation
 from api.lookup import NodeQuery
 from api.members import MemberMutation, MemberQuery
 from api.nearby import NearbyQuery
 from api.partners import PartnerMutation, PartnerQuery
 from api.payments import PaymentMutation
 from api.plan_changes import PlanMutation
+from api.preferences import PreferencesMutation
 from api.profile_changes import ProfileMutation
 from api.programme import ProgrammeMutation, ProgrammeQuery
 from api.purchases import PurchaseMutation, PurchaseQuery
@@ -26,6 +30,7 @@ from api.scalars import SCALARS
 from api.sessions import SessionMutation
 from api.till_top_ups import TillTopUpMutation
 from api.top_ups import TopUpMutation
+from api.transitions import TransitionMutation
 from api.voucher_use import VoucherMutation, VoucherQuery
 
 
@@ -55,6 +60,11 @@ class Mutation(
     ActivityMutation,
     FeedbackMutation,
     ProfileMutation,
+    ConsentMutation,
+    PreferencesMutation,
+    DeviceMutation,
+    InboxMutation,
+    TransitionMutation,
     ProgrammeMutation,
     PartnerMutation,
 ):

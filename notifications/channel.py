@@ -47,12 +47,16 @@ class Platform(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a message goes. `id` is the device's for push; `platform` is None for an address of the profile."""
+    """Where a message goes. `id` is the device's for push; `platform` is None for an address of the profile.
+
+    `registration` is that of the device from which it was read: a device that registered again since is another one.
+    """
 
     id: str
     kind: EndpointKind
     value: str = field(repr=False)
     platform: Platform | None = None
+    registration: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ an inbox item read, a consent withdrawn) is stored here, by an id that makes it 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo.errors import DuplicateKeyError
@@ -30,8 +30,11 @@ class Signal:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def emit(store: Store, signal: Signal) -> bool:
-    """Stores the signal, majority and journaled; False when one of this id had come before."""
+async def emit(store: Store, signal: Signal, *, kept_for: timedelta | None = None) -> bool:
+    """Stores the signal, majority and journaled; False when one of this id had come before.
+
+    With `kept_for` it is swept away after that, by real time: it says what should not be known for longer.
+    """
     document = {
         "_id": signal.id,
         "member": signal.member,
@@ -39,6 +42,7 @@ async def emit(store: Store, signal: Signal) -> bool:
         "event": signal.event,
         "at": signal.at,
         "facts": dict(signal.facts),
+        **({} if kept_for is None else {"kept_until": datetime.now(UTC) + kept_for}),
     }
     try:
         await store.signals.insert_one(to_bson(document))

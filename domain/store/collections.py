@@ -41,6 +41,9 @@ WRONG_CODES: Final = "wrong_codes"
 GRANTS: Final = "grants"
 FEEDBACK: Final = "feedback"
 SIGNALS: Final = "signals"
+DEVICES: Final = "devices"
+INBOX: Final = "inbox"
+TRANSITIONS: Final = "transitions"
 
 ALL: Final = (
     WALLETS,  # one per member: the fold of that member's journal
@@ -69,6 +72,9 @@ ALL: Final = (
     GRANTS,  # one per member and partner: the scopes that the member gave it
     FEEDBACK,  # one per member and what it is about: an entry, or a day
     SIGNALS,  # one per thing that happened to a member and stands in no entry, for the cascades
+    DEVICES,  # one per installation of the app: where push messages to its member go
+    INBOX,  # one per message to a member
+    TRANSITIONS,  # one per member and place where a cascade cools down: which transition counted last
 )
 
 _INDEX_CONFLICTS: Final = {85, 86}  # IndexOptionsConflict, IndexKeySpecsConflict
@@ -177,6 +183,28 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     SIGNALS: (
         # What a worker takes next of its slots.
         Index(name="slot_at", keys=("slot", "at")),
+        # What is forgotten of a member who withdraws, or goes.
+        Index(name="member_event", keys=("member", "event")),
+        *_KEPT_UNTIL,
+    ),
+    DEVICES: (
+        # An endpoint belongs to the member who registered it last.
+        Index(name="endpoint", keys=("kind", "value"), unique=True),
+        # A member's devices, the last seen first.
+        Index(name="member_seen", keys=("member", "last_seen_at", "_id")),
+        *_KEPT_UNTIL,
+    ),
+    INBOX: (
+        # A member's messages in their order.
+        Index(name="member_sent", keys=("member", "sent_at", "_id")),
+        # Those that he has not read, to count and to list.
+        Index(name="member_unread", keys=("member", "unread", "sent_at", "_id"), where={"unread": True}),
+        *_KEPT_UNTIL,
+    ),
+    TRANSITIONS: (
+        # What is forgotten of a member who withdraws, or goes.
+        Index(name="member", keys=("member",)),
+        *_KEPT_UNTIL,
     ),
     CODES: _KEPT_UNTIL,
     PRESENCES: _KEPT_UNTIL,

@@ -72,6 +72,9 @@ class Store:
     grants: AsyncCollection[Document] = field(init=False)
     feedback: AsyncCollection[Document] = field(init=False)
     signals: AsyncCollection[Document] = field(init=False)
+    devices: AsyncCollection[Document] = field(init=False)
+    inbox: AsyncCollection[Document] = field(init=False)
+    transitions: AsyncCollection[Document] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in collections.ALL:

@@ -1,0 +1,105 @@
+"""The inbox, as the member reads it: the record of every message to him."""
+
+from datetime import datetime
+from typing import Final
+
+import strawberry
+
+from api.context import Context, Info, require_member
+from api.described import described
+from api.errors import InvalidValue
+from api.node import Node
+from api.pages import PageInfo, page, window
+from domain.store.codec import epoch_ms, from_epoch_ms
+from notifications.channel import MessageCategory
+from notifications.inbox import MAX_MARKED, item_of, items_of, mark_read, unread_count
+from notifications.inbox import InboxItem as InboxItemRecord
+
+INBOX: Final = "inbox"
+
+
+@strawberry.type
+class InboxItem(Node):
+    title: str
+    body: str
+    link: str | None
+    image_url: str | None
+    category: MessageCategory
+    sent_at: datetime
+    read_at: datetime | None
+    cascade: strawberry.ID | None
+
+
+@strawberry.type
+class InboxEdge:
+    cursor: str
+    node: InboxItem
+
+
+@strawberry.type
+class InboxConnection:
+    edges: list[InboxEdge]
+    nodes: list[InboxItem]
+    page_info: PageInfo
+
+
+@strawberry.type
+class InboxMutation:
+    @described(
+        "How many of those messages became read: only the member's own that were not read before. At most 100. member"
+    )
+    async def mark_read(self, info: Info, ids: list[strawberry.ID]) -> int:
+        if len(ids) > MAX_MARKED:
+            raise InvalidValue(f"ids has {len(ids)} items; at most {MAX_MARKED} are taken.")
+        context = info.context
+        return await mark_read(context.wallet.store, require_member(info).member_id, ids, now=context.now)
+
+
+async def inbox_connection(
+    context: Context, member: str, *, first: int, after: str | None, unread_only: bool
+) -> InboxConnection:
+    """A page of the member's messages, newest first."""
+    asked = window(INBOX, first, after)
+    seen: tuple[datetime, str] | None = None
+    if asked.after is not None:
+        match asked.after:
+            case (int(sent_ms), str(identifier)):
+                seen = (from_epoch_ms(sent_ms), identifier)
+            case _:
+                raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
+    items = await items_of(
+        context.wallet.store, member, now=context.now, limit=asked.fetch, unread_only=unread_only, after=seen
+    )
+    nodes = [inbox_item_type(item) for item in items]
+    found = page(INBOX, asked, items=nodes, key=lambda node: (epoch_ms(node.sent_at), str(node.id)))
+    return InboxConnection(
+        edges=[InboxEdge(cursor=cursor, node=node) for cursor, node in zip(found.cursors, found.nodes, strict=True)],
+        nodes=found.nodes,
+        page_info=found.page_info,
+    )
+
+
+async def member_unread_count(context: Context, member: str) -> int:
+    """How many messages the member has not read."""
+    return await unread_count(context.wallet.store, member, now=context.now)
+
+
+async def one_inbox_item(context: Context, member: str, identifier: str) -> InboxItem | None:
+    """That message, if it is the member's."""
+    item = await item_of(context.wallet.store, member, identifier, now=context.now)
+    return None if item is None else inbox_item_type(item)
+
+
+def inbox_item_type(item: InboxItemRecord) -> InboxItem:
+    """The message as the contract shows it."""
+    return InboxItem(
+        id=strawberry.ID(item.id),
+        title=item.title,
+        body=item.body,
+        link=item.link,
+        image_url=item.image_url,
+        category=item.category,
+        sent_at=item.sent_at,
+        read_at=item.read_at,
+        cascade=None if item.cascade is None else strawberry.ID(item.cascade),
+    )
