@@ -30,6 +30,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.payments
 	$(BIN)/python -m benchmarks.purchases_http
+	$(BIN)/python -m benchmarks.push
 
 format: $(STAMP)
 	$(BIN)/ruff format .

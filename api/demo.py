@@ -8,16 +8,18 @@ to look and tokens to use. What it made stays in the data folder, so that the se
 
 import asyncio
 import os
+import re
 import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import httpx
@@ -31,8 +33,10 @@ from api.tokens import open_tokens
 from domain.members.member import member_by_reference
 from domain.partners.partner import create_partner, find_partner, proves
 from domain.partners.scopes import PARTNER_SCOPES, STAFF_SCOPES
-from domain.settings import Settings
+from domain.settings import FCM_URL, Settings
 from domain.store.connection import opened_store
+from notifications.phone.process import PHONE_PORT, running_phones
+from notifications.phone.terminal import NoPhones, watch
 
 PROJECT: Final = Path(__file__).parents[1]
 RECEIPTS: Final = PROJECT / "sample" / "receipts-2017-sample.jsonl.gz"
@@ -42,6 +46,8 @@ READY_SECONDS: Final = 90.0
 LOG_BYTES: Final = 2_000
 _POLL_SECONDS: Final = 0.1
 _QUERY: Final = "{ me { tier { tier { name } } wallet { points { available } cashback { available { amount } } } } }"
+
+_REGISTER: Final = "mutation ($input: DeviceInput!) { registerDevice(input: $input) { __typename } }"
 
 
 class DemoFailed(Exception):  # noqa: N818 -- says what is the case
@@ -58,9 +64,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handout:
-    """What the newcomer is given: the shown member's id, and a token for each kind of client."""
+    """What the newcomer is given: the shown member's id and number at the till, and a token for each client."""
 
     member: str
+    household: str
     now: datetime
     member_token: str
     till_token: str
@@ -73,31 +80,35 @@ def run_demo(settings: Settings, *, port: int, receipts: Path | None = None) -> 
     url = f"http://localhost:{port}"
     programme = settings.programme or _of_project(PROGRAMME)
     settings = replace(settings, public_url=url, programme=programme)
-    plan = Plan(settings=settings, host="127.0.0.1", port=port, start_at=START)
-    with bound(plan):
+    with bound(Plan(settings=settings, host="127.0.0.1", port=port)):
         settings.data.mkdir(parents=True, exist_ok=True)
     log = settings.data / "serve.log"
-    server = start(plan, log=log)
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(suppress(KeyboardInterrupt))
+        phones = None if _has_push(settings) else stack.enter_context(_phones())
+        if phones is not None:
+            settings = replace(settings, fcm_url=phones)
+        server = start(Plan(settings=settings, host="127.0.0.1", port=port, start_at=START), log=log)
+        stack.callback(_stop, server)
         with SCREEN.status("Starting the database and the server …"):
             _wait_until_ready(server, url, log)
         till = asyncio.run(_find_or_make_till(settings))
         SCREEN.print(f"Replaying {len(year):,} receipts of 2017 through the till's API.")
         show_replay(year, url=url, client_id=till.client_id, client_secret=till.secret)
         handout = asyncio.run(_hand_out(settings, till, household=_busiest(year)))
-        for line in guide(handout, till, settings=settings, log=log):
+        if phones is not None:
+            _give_phone(url, handout)
+            Thread(target=_watch, args=(phones,), name="phones", daemon=True).start()
+        for line in guide(handout, till, settings=settings, log=log, phones=phones):
             SCREEN.print(line)
         server.join()
         raise DemoFailed(f"The server ended by itself; its log is {log}.")
-    except KeyboardInterrupt:
-        SCREEN.print("\nStopping …")
-    finally:
-        with suppress(KeyboardInterrupt):
-            stop_all([server])
 
 
-def guide(handout: Handout, till: Credentials, *, settings: Settings, log: Path) -> list[str]:
-    """What to open and what to paste, line by line."""
+def guide(
+    handout: Handout, till: Credentials, *, settings: Settings, log: Path, phones: str | None = None
+) -> list[str]:
+    """What to open and what to paste, line by line; `phones` is the address of the stand-in, if it runs."""
     url = settings.public_url
     wallet = shlex.quote(sys.argv[0])
     body = orjson.dumps({"query": _QUERY}).decode()
@@ -107,6 +118,7 @@ def guide(handout: Handout, till: Credentials, *, settings: Settings, log: Path)
         "",
         f"  GraphiQL  {url}/graphql",
         f"  Health    {url}/ready  {url}/metrics",
+        *([] if phones is None else [f"  Phone     {phones}/  (what comes onto it is shown here, too)"]),
         "",
         "Tokens, good for ten minutes of its clock:",
         "",
@@ -126,8 +138,67 @@ def guide(handout: Handout, till: Credentials, *, settings: Settings, log: Path)
         f'    -H "Authorization: Bearer $({wallet} token member {handout.member}{_flags(settings)})" \\',
         f"    -d '{body}'",
         "",
+        "A receipt at the till; a moment later the member's phone shows it:",
+        "",
+        f"  curl -s {url}/graphql -H 'Content-Type: application/json' \\",
+        f'    -H "Authorization: Bearer $(curl -s {url}/oauth/token -u {till.client_id}:{till.secret} \\',
+        """      -d grant_type=client_credentials | sed 's/.*"access_token":"//; s/".*//')" \\""",
+        f"    -d '{_receipt(handout.household)}'",
+        "",
         f"[dim]Ctrl-C stops everything. The data stays in {settings.data}, the log is {log}.[/]",
     ]
+
+
+def _receipt(household: str) -> str:
+    """A purchase to paste between single quotes; each time it is pasted it is another one."""
+    number = "try-'$(date +%s)'"
+    mutation = (
+        f'mutation {{ recordPurchase(input: {{member: {{reference: "{household}"}}, receipt: "{number}", '
+        f'total: {{amount: "12.34", currency: "USD"}}, idempotencyKey: "{number}"}}) '
+        "{ ... on PurchaseRecorded { entry { points } } ... on Problem { message } } }"
+    )
+    return orjson.dumps({"query": mutation}).decode()
+
+
+def _has_push(settings: Settings) -> bool:
+    return settings.fcm_url != FCM_URL or settings.firebase_credentials is not None
+
+
+@contextmanager
+def _phones() -> Iterator[str]:
+    """The stand-in on its own port, or on any where that one is taken."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(running_phones(PHONE_PORT))
+        except OSError:
+            url = stack.enter_context(running_phones())
+        yield url
+
+
+def _watch(phones: str) -> None:
+    """Shows what comes onto the phone, until the stand-in is stopped."""
+    with suppress(NoPhones):
+        watch(phones, SCREEN)
+
+
+def _give_phone(url: str, handout: Handout) -> None:
+    """Registers the member's phone, as his app would."""
+    name = f"phone-of-household-{re.sub('[^A-Za-z0-9_-]', '-', handout.household)}"[:64]
+    device = {"installation": name, "platform": "ANDROID", "kind": "FID", "value": name}
+    answered = httpx.post(
+        f"{url}/graphql",
+        json={"query": _REGISTER, "variables": {"input": device}},
+        headers={"Authorization": f"Bearer {handout.member_token}"},
+    ).json()
+    registered = (answered.get("data") or {}).get("registerDevice") or {}
+    if registered.get("__typename") != "Device":
+        raise DemoFailed(f"The phone could not be registered: {answered}")
+
+
+def _stop(server: BaseProcess) -> None:
+    SCREEN.print("\nStopping …")
+    with suppress(KeyboardInterrupt):
+        stop_all([server])
 
 
 def _of_project(path: Path) -> Path:
@@ -180,6 +251,7 @@ async def _hand_out(settings: Settings, till: Credentials, *, household: str) ->
         tokens = await open_tokens(store, settings, now)
         return Handout(
             member=member.id,
+            household=household,
             now=now,
             member_token=(await tokens.issue_member_token(member.id, now)).text,
             till_token=(await tokens.issue_partner_token(till.client_id, PARTNER_SCOPES, now)).text,

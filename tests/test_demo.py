@@ -61,11 +61,12 @@ def test_the_demo_says_what_to_paste_and_goes_on_from_there_the_second_time(
 
     assert outputs[0].splitlines()[1].startswith("20 recorded, 0 replayed, 0 refused · ")
     assert outputs[1].splitlines()[1].startswith("0 recorded, 20 replayed, 0 refused · ")
-    for member, till, staff, seen in answers:
+    for member, till, staff, seen, bought in answers:
         assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", member)
         assert json.loads(till)["token_type"] == "Bearer"
         assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", staff)
         assert json.loads(seen)["data"]["me"]["wallet"]["points"]["available"] > 100
+        assert json.loads(bought)["data"]["recordPurchase"]["entry"]["points"] > 0
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_started(wallet: WalletCommand, tmp_path: Path) -> None:

@@ -56,7 +56,19 @@ def test_every_command_of_the_readme_exists(wallet: WalletCommand) -> None:
 
     listed = wallet.run("--help").stdout
 
-    assert told == {"serve", "worker", "init", "check", "schema", "replay", "audit", "reconcile", "partner", "token"}
+    assert told == {
+        "serve",
+        "worker",
+        "init",
+        "check",
+        "schema",
+        "replay",
+        "audit",
+        "reconcile",
+        "partner",
+        "phone",
+        "token",
+    }
     assert {name for name in told if not re.search(rf"^  {name}\b", listed, re.MULTILINE)} == set()
 
 

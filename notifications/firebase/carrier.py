@@ -33,7 +33,8 @@ READ_SECONDS: Final = 20.0
 LONGEST_WAIT_SECONDS: Final = 2.0
 """How long a message waits here for its turn; what would wait longer is given back with the time of its turn."""
 
-SENT: Final = Counter("wallet_push_outcomes", "Messages to one endpoint each, and what became of them.", ["fate"])
+OUTCOMES: Final = Counter("wallet_push_outcomes", "Messages to one endpoint each, and what became of them.", ["fate"])
+_OUTCOME: Final = {fate: OUTCOMES.labels(fate=fate.value) for fate in Fate}
 
 _NOT_SENT: Final = Verdict(fate=Fate.RETRY, reason="NOT_SENT", wait_seconds=SERVER_FLOOR_SECONDS, grows=True)
 _NO_ANSWER: Final = Verdict(fate=Fate.AMBIGUOUS, reason="NO_ANSWER", wait_seconds=SERVER_FLOOR_SECONDS, grows=True)
@@ -80,13 +81,14 @@ class FirebaseCarrier:
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=3 * read_seconds, connect=CONNECT_SECONDS, sock_read=read_seconds),
         )
 
     async def send(self, message: Message, endpoint: Endpoint, *, now: datetime) -> Outcome:
         """As `Carrier.send`: sends once, and again only where our credential was turned down and renewed."""
         outcome = await self._send(message, endpoint, now=now)
-        SENT.labels(fate=outcome.fate.value).inc()
+        _OUTCOME[outcome.fate].inc()
         return outcome
 
     async def close(self) -> None:
@@ -136,7 +138,7 @@ class FirebaseCarrier:
 
     async def _post(self, body: bytes, token: str) -> Verdict:
         """What the one request came to. Only what failed before there was a connection is known not to be sent."""
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token}"}
         try:
             async with self._http.post(self._address, data=body, headers=headers, allow_redirects=False) as response:
                 said = await response.read()
