@@ -1,6 +1,5 @@
 """The programme in force, in the caller's language, and how staff check and publish the next version."""
 
-import asyncio
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -15,7 +14,6 @@ from api.scalars import Currency
 from api.tiers import Tier, tier_types
 from domain.ledger.expiry import local_date
 from domain.programme import published
-from domain.programme.definition import check_source
 from domain.programme.problem import ProgrammeProblem as Found
 from domain.programme.problem import Severity as FoundSeverity
 from domain.programme.programme import Programme as PublishedProgramme
@@ -68,8 +66,8 @@ class ProgrammeQuery:
 @strawberry.type
 class ProgrammeMutation:
     @described("Check a programme without publishing it. scope: staff:programme")
-    async def check_programme(self, source: str) -> ProgrammeCheck:
-        checked = await asyncio.to_thread(check_source, source)
+    async def check_programme(self, info: Info, source: str) -> ProgrammeCheck:
+        checked = await published.check_next(info.context.wallet.store, source)
         return ProgrammeCheck(valid=checked.definition is not None, problems=_problems(checked.problems))
 
     @described("Publish the next version; it rules from then on. scope: staff:programme")

@@ -42,6 +42,15 @@ _STRING = re.compile(
 )
 _LOOP = re.compile(r"\.\s*(?:all|exists|exists_one|filter|map)\s*\(\s*(\w+)\s*,")
 _NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(?:\s*\.\s*([A-Za-z_]\w*)(?!\w*\s*\())?")
+_FACT = r"(?<![\w.])(?P<fact>[A-Za-z_]\w*\s*\.\s*[A-Za-z_]\w*)"
+_TEXT = r"""(?:"[\w-]*"|'[\w-]*')"""
+_QUOTED = re.compile(r"""["']([\w-]*)["']""", re.ASCII)
+_COMPARED: Final = (
+    re.compile(rf"{_FACT}\s*[!=]=\s*(?P<texts>{_TEXT})", re.ASCII),
+    re.compile(rf"(?P<texts>{_TEXT})\s*(?:[!=]=|in\b)\s*{_FACT}", re.ASCII),
+    re.compile(rf"{_FACT}\s*in\s*(?P<texts>\[[^\[\]]*\])", re.ASCII),
+    re.compile(rf"{_FACT}\s*\.\s*exists\s*\(\s*(\w+)\s*,\s*\2\s*==\s*(?P<texts>{_TEXT})\s*\)", re.ASCII),
+)
 _UNCACHED: Final = frozenset({"activity.attributes"})
 
 
@@ -128,6 +137,32 @@ def check(source: str, *, groups: Iterable[str]) -> None:
                 raise ConditionError(
                     f'Gives {type(result).__name__}, not true or false; compare it, as in `… >= 1` or `… == "x"`.'
                 )
+
+
+def facts_read(source: str) -> tuple[tuple[str, str], ...]:
+    """The facts that a condition names, as (group, fact)."""
+    return _reads(source)
+
+
+def ids_compared(source: str, *, facts: Iterable[str]) -> list[tuple[str, str]]:
+    """The texts that a condition compares with those facts (`group.fact`), by ==, != or in, as (fact, text)."""
+    wanted = frozenset(facts)
+    return [
+        (fact, text)
+        for pattern in _COMPARED
+        for match in pattern.finditer(source)
+        if (fact := "".join(match["fact"].split())) in wanted
+        for text in _QUOTED.findall(match["texts"])
+    ]
+
+
+def is_condition(source: str) -> bool:
+    """Whether it can be compiled."""
+    try:
+        _compile(source)
+    except ConditionError:
+        return False
+    return True
 
 
 def _compile(source: str) -> cel.Program:

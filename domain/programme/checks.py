@@ -18,10 +18,10 @@ from babel.core import Locale, UnknownLocaleError
 from domain.ledger.expiry import Period, add_period
 from domain.money import AmountError, exponent, to_minor
 from domain.programme.cascade import check_cascades
-from domain.programme.cel import ConditionError
+from domain.programme.cel import ConditionError, facts_read, ids_compared, is_condition
 from domain.programme.cel import check as check_condition
 from domain.programme.fields import Amount, Cel, Model, Reference, TextsMark
-from domain.programme.format import Challenge, Definition, groups_of
+from domain.programme.format import Bonus, Challenge, Definition, Valid, groups_of
 from domain.programme.problem import ProgrammeProblem, Severity
 
 Found = Iterator[tuple[str, str]]
@@ -72,6 +72,7 @@ def check_definition(
     checks: list[Found] = [check(definition) for check in _CHECKS]
     checks.append(_references(marked, ids))
     checks.append(_conditions(marked))
+    checks.append(_named_in_conditions(definition, ids))
     if "currency" not in unknown:
         checks.append(_amounts(marked, definition.currency))
     if "locales" not in unknown:
@@ -167,6 +168,24 @@ def _locales(definition: Definition) -> Found:
                 yield f"locales.fallback.{locale}", f"{other} is not in locales.supported; add it there."
 
 
+def _fallbacks(definition: Definition) -> Found:
+    """A locale that falls back to itself, by however many others, would never come to an end."""
+    fallback = definition.locales.fallback
+    for locale in fallback:
+        way, seen = list(fallback[locale]), set[str]()
+        while way:
+            other = way.pop()
+            if other == locale:
+                yield (
+                    f"locales.fallback.{locale}",
+                    f"{locale} falls back to itself; leave it out of what its fallbacks fall back to.",
+                )
+                break
+            if other not in seen:
+                seen.add(other)
+                way += fallback.get(other, [])
+
+
 def _duplicates(definition: Definition) -> Found:
     for section in _SECTIONS_WITH_IDS:
         items = getattr(definition, section)
@@ -200,6 +219,41 @@ def _rule_conditions(definition: Definition) -> Found:
         yield from _condition(f"streaks.{index}.when", streak.when, groups_of(streak.event))
     for index, challenge in enumerate(definition.challenges):
         yield from _condition(f"challenges.{index}.when", challenge.when, groups_of(challenge.event))
+
+
+def _named_in_conditions(definition: Definition, ids: Ids) -> Found:
+    """Ids that conditions compare facts with: what does not exist can never be met."""
+    regions = frozenset(place.region for place in definition.places if place.region is not None)
+    known = {
+        "member.tier": ("tiers", ids.known["tiers"]),
+        "member.plan": ("plans", ids.known["plans"]),
+        "member.segments": ("segments", ids.known["segments"]),
+        "purchase.place": ("places", ids.known["places"]),
+        "purchase.region": ("places' regions", regions),
+    }
+    for path, source in _all_conditions(definition):
+        for fact, name in ids_compared(source, facts=known):
+            section, there = known[fact]
+            if name and name not in there:
+                yield path, _unknown(name, section, there)
+
+
+def _all_conditions(definition: Definition) -> Iterator[tuple[str, str]]:
+    """Every condition of the sections that are typed, with its path."""
+    for section in ("earning", "streaks", "stamp_cards", "challenges", "segments"):
+        for index, item in enumerate(getattr(definition, section)):
+            for key in ("when", "lines"):
+                if isinstance(source := getattr(item, key, None), str):
+                    yield f"{section}.{index}.{key}", source
+
+
+def _segments(definition: Definition) -> Found:
+    for index, segment in enumerate(definition.segments):
+        if ("member", "segments") in facts_read(segment.when):
+            yield (
+                f"segments.{index}.when",
+                "A segment does not see `member.segments`: they would turn in a circle; write the other's condition.",
+            )
 
 
 def _tiers(definition: Definition) -> Found:
@@ -236,8 +290,19 @@ def _rising(definition: Definition) -> Found:
     for index, bonus in enumerate(definition.bonuses):
         days = [_length(growth.after) for growth in bonus.grows]
         yield from _not_rising(f"bonuses.{index}.grows", days, ".after")
+        yield from _worth_not_rising(f"bonuses.{index}.grows", bonus, definition.currency)
         if days and max(days) >= _length(bonus.expires):
             yield f"bonuses.{index}.expires", "Expires before its last step; make it later, or drop the step."
+
+
+def _worth_not_rising(path: str, bonus: Bonus, currency: str) -> Found:
+    try:
+        worths = [to_minor(worth, currency) for worth in (bonus.worth, *(growth.worth for growth in bonus.grows))]
+    except AmountError:
+        return
+    for index, (before, after) in enumerate(pairwise(worths)):
+        if after <= before:
+            yield f"{path}.{index}.worth", "Does not rise: a step is worth more than what was before it."
 
 
 def _not_rising(path: str, values: list[int], suffix: str) -> Found:
@@ -311,14 +376,36 @@ def _warnings(definition: Definition) -> Found:
     for index, rule in enumerate(definition.earning):
         if rule.multiply is not None and rule.event not in events:
             yield f"earning.{index}", f"Multiplies nothing: no rule gives an award for {rule.event}."
+    for path, source in _all_conditions(definition):
+        if not facts_read(source) and is_condition(source):
+            yield path, "Reads no fact, so it is always the same; leave it out, or name what it depends on."
+    yield from _never_together(definition)
+
+
+def _never_together(definition: Definition) -> Found:
+    """A multiplier whose days are over before any award of its event begins, or the other way round."""
+    for index, rule in enumerate(definition.earning):
+        awards = [other for other in definition.earning if other.event == rule.event and other.award is not None]
+        if rule.multiply is not None and awards and not any(_overlap(rule.valid, other.valid) for other in awards):
+            yield (
+                f"earning.{index}.valid",
+                f"Multiplies nothing: on these days no rule gives an award for {rule.event}.",
+            )
+
+
+def _overlap(one: Valid | None, other: Valid | None) -> bool:
+    first = max((valid and valid.from_) or date.min for valid in (one, other))
+    return first < min((valid and valid.until) or date.max for valid in (one, other))
 
 
 _CHECKS: Final[tuple[Callable[[Definition], Found], ...]] = (
     _zones,
     _locales,
+    _fallbacks,
     _duplicates,
     _plan_names,
     _rule_conditions,
+    _segments,
     _tiers,
     _rising,
     _counters,

@@ -16,8 +16,16 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from domain.programme.definition import DefinitionInvalid, ProgrammeProblem, check_source, load_definition
+from domain.programme.definition import (
+    Checked,
+    DefinitionInvalid,
+    ProgrammeProblem,
+    Severity,
+    check_source,
+    load_definition,
+)
 from domain.programme.programme import Programme, compile_programme, digest_of
+from domain.programme.succession import check_succession
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 
@@ -74,7 +82,7 @@ async def publish(
     An invalid programme is never published. It is in force here after :meth:`Programmes.refresh`, and in every
     other process within two seconds.
     """
-    checked = await asyncio.to_thread(check_source, source)
+    checked = await check_next(store, source)
     if checked.definition is None:
         return ProgrammeInvalid(problems=checked.problems)
     current = await _latest_version(store.programmes)
@@ -88,6 +96,25 @@ async def publish(
     except DuplicateKeyError:
         return VersionConflict(current_version=await _latest_version(store.programmes))
     return Published(programme=programme, warnings=checked.problems)
+
+
+async def check_next(store: Store, source: str) -> Checked:
+    """All problems of the source as the next version, beside the one in force too."""
+    checked = await asyncio.to_thread(check_source, source)
+    document = await _latest(store.programmes)
+    if checked.definition is None or document is None:
+        return checked
+    try:
+        before = await asyncio.to_thread(load_definition, document["source"])
+    except ValueError:
+        return checked
+    is_used = await store.wallets.find_one({}, {"_id": 1}) is not None
+    found = check_succession(before, checked.definition, is_used=is_used)
+    refused = any(problem.severity is Severity.ERROR for problem in found)
+    return Checked(
+        definition=None if refused else checked.definition,
+        problems=tuple(sorted((*checked.problems, *found), key=lambda problem: problem.severity)),
+    )
 
 
 async def ensure_first(store: Store, source: str, *, now: datetime) -> int:
