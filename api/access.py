@@ -80,7 +80,10 @@ Caller = Anonymous | MemberCaller | PartnerCaller | StaffCaller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """Who may touch a field: any of the kinds of caller that are true, or one with any scope of `scopes`."""
+    """Who may touch a field: any of the kinds of caller that are true, or one with any scope of `scopes`.
+
+    With `itself` a partner's scopes count for what it does for itself alone, not for a member who let it in.
+    """
 
     public: bool = False
     member: bool = False
@@ -88,6 +91,7 @@ class Requirement:
     partner: bool = False
     staff: bool = False
     scopes: tuple[str, ...] = ()
+    itself: bool = False
 
     def __post_init__(self) -> None:
         assert set(self.scopes) <= SCOPES, self.scopes
@@ -162,7 +166,7 @@ TABLE: Final[Mapping[str, Requirement]] = {
     "Mutation.revokeApp": MEMBER,
     "Mutation.exportMyData": MEMBER,
     "Mutation.eraseMe": MEMBER,
-    "Mutation.enrolMember": scopes("members:enrol"),
+    "Mutation.enrolMember": Requirement(scopes=("members:enrol",), itself=True),
     "Mutation.recordPurchase": scopes("activity:write"),
     "Mutation.recordPurchases": scopes("activity:write"),
     "Mutation.returnPurchase": scopes("activity:write"),
@@ -180,6 +184,7 @@ TABLE: Final[Mapping[str, Requirement]] = {
     "Mutation.publishProgramme": scopes("staff:programme"),
     "Mutation.createPartner": scopes("staff:partners"),
     "Mutation.rotatePartnerSecret": scopes("staff:partners"),
+    "Mutation.setPartnerKeys": scopes("staff:partners"),
     "Mutation.disablePartner": scopes("staff:partners"),
     "Mutation.setCascadeState": scopes("staff:programme"),
     "Mutation.sandboxSignIn": PUBLIC,
@@ -209,7 +214,7 @@ def allows(caller: Caller, requirement: Requirement) -> bool:
             return (
                 requirement.partner
                 or (requirement.delegate and caller.member_id is not None)
-                or not caller.scopes.isdisjoint(requirement.scopes)
+                or (not caller.scopes.isdisjoint(requirement.scopes) and not (requirement.itself and caller.member_id))
             )
         case StaffCaller():
             return requirement.staff or not caller.scopes.isdisjoint(requirement.scopes)
@@ -230,7 +235,7 @@ def refusal(caller: Caller, coordinate: str, requirement: Requirement) -> Access
             code=UNAUTHENTICATED,
         )
     scope = _scope_for(caller, requirement)
-    if scope is None:
+    if scope is None or scope in getattr(caller, "scopes", ()):
         return AccessError(
             f"{coordinate} is not open to this kind of token; it takes {_kinds(requirement)}.",
             code=FORBIDDEN,
@@ -297,6 +302,7 @@ def _kinds(requirement: Requirement) -> str:
         "a member's own session": requirement.member,
         "a partner's token": requirement.partner,
         "a token that a member delegated to a partner": requirement.delegate,
+        "a partner's token for itself": requirement.itself,
         "a staff token": requirement.staff,
     }
     return " or ".join(kind for kind, taken in kinds.items() if taken)

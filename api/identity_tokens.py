@@ -16,7 +16,8 @@ import jwt
 import structlog
 
 from api.identity import CLOCK_SKEW_SECONDS, Identity, IdentityReason, IdentityRefused, identity_from
-from api.oidc import ALGORITHMS, Issuer, reason_of
+from api.oidc import Issuer, reason_of
+from api.public_key import ALGORITHMS
 from domain.settings import Settings
 from notifications.firebase.admin import FirebaseApp, IdTokenInvalid, Unreachable, open_app
 

@@ -15,6 +15,7 @@ import strawberry
 from api.access import Caller, MemberCaller, PartnerCaller, StaffCaller
 from api.badges import BadgeProgress, badge_progress
 from api.challenges import ChallengeStatus, challenges
+from api.connected_apps import ConnectedApp, connected_apps
 from api.consents import Consent, member_consents
 from api.context import Context, Info, require_member, require_partner
 from api.described import described
@@ -122,6 +123,10 @@ class Member(Node):
     @described("member")
     async def preferences(self, info: Info) -> NotificationPreferences:
         return await member_preferences(info.context, self.id)
+
+    @described("Partner apps that this member has let in. member")
+    async def connected_apps(self, info: Info) -> list[ConnectedApp]:
+        return await connected_apps(info.context, self.id)
 
     @strawberry.field
     async def referral(self, info: Info) -> ReferralStatus:

@@ -1,190 +1,255 @@
-"""OAuth 2 for partner apps: the token endpoint, and the documents by which a client finds its way.
+"""OAuth 2 for partner apps: tokens, their end, what they are good for, and how a client finds its way.
 
-Client credentials (RFC 6749 §4.4) with the secret in the Authorization header or in the form (§2.3.1). Every
-refusal has the shape of §5.2; whether the client does not exist, is disabled or showed a wrong secret is not
-told.
+    client_credentials   RFC 6749 §4.4        what the app does for itself
+    authorization_code   RFC 6749 §4.1, 7636  what it does as a member who let it in; the consumer app is the screen
+    refresh_token        RFC 6749 §6          works once, as a member's own does (domain.members.session)
+
+Beside them revocation (RFC 7009), introspection (RFC 7662), metadata (RFC 8414) and the keys. Refusals have the shape
+of RFC 6749 §5.2.
 """
 
-import base64
-import binascii
-from dataclasses import dataclass
-from typing import Final
-from urllib.parse import parse_qsl, unquote_plus
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
-import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from api.context import Services
-from api.tokens import TOKEN_SECONDS
-from domain.partners.partner import Partner, find_partner, proves
+from api.oauth_client import METHODS, authenticate
+from api.oauth_form import NOT_STORED, OAuthError, json_response, read_form, required
+from api.public_key import ALGORITHMS
+from api.tokens import TOKEN_SECONDS, AccessToken
+from domain.members.grant import find_grant
+from domain.members.session import Delegation, Family, Refusal, Session, end_session, family_of, refresh_session
+from domain.partners.authorization import CodeRefusal, trade_code
+from domain.partners.denial import deny, of_token
+from domain.partners.partner import Partner
 from domain.partners.scopes import PARTNER_SCOPES
 
-MAX_FORM_BYTES: Final = 16 * 1024
-MAX_FORM_FIELDS: Final = 30
+AUTHORIZE_PATH: Final = "/oauth/authorize"
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 -- a path
+REVOKE_PATH: Final = "/oauth/revoke"
+INTROSPECT_PATH: Final = "/oauth/introspect"
 JWKS_PATH: Final = "/.well-known/jwks.json"
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
-GRANT_TYPES: Final = ("client_credentials",)
-_FORM: Final = "application/x-www-form-urlencoded"
-_NOT_STORED: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+GRANT_TYPES: Final = ("authorization_code", "client_credentials", "refresh_token")
 _KEPT_SHORTLY: Final = {"Cache-Control": "public, max-age=300"}
-_NOBODY: Final = b"\0" * 32
+_INACTIVE: Final = {"active": False}
+_OPEN_THE_APP: Final = (
+    "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>Open the app</title>"
+    "<p>Open this address on the phone that has the wallet's app: it asks you there whether to let the other app in."
+)
+_CODE_REFUSED: Final[Mapping[CodeRefusal, str]] = {
+    CodeRefusal.UNKNOWN: "There is no such code for this client.",
+    CodeRefusal.USED: "The code was used before; what it gave has ended.",
+    CodeRefusal.EXPIRED: "The code has expired; it holds for 60 seconds.",
+    CodeRefusal.ADDRESS_DIFFERS: "redirect_uri is not the one that the code was made for.",
+    CodeRefusal.VERIFIER_WRONG: "code_verifier is not that of the challenge (S256).",
+}
+_REFRESH_REFUSED: Final[Mapping[Refusal, str]] = {
+    Refusal.UNKNOWN: "This is not a refresh token of this client.",
+    Refusal.EXPIRED: "The refresh token was left alone for too long, or is too old.",
+    Refusal.REUSED: "The refresh token was used before; all that came of it has ended.",
+    Refusal.ENDED: "What the refresh token belongs to has ended.",
+}
 
-
-class OAuthError(Exception):
-    """A refusal by RFC 6749 §5.2; `code` is its `error`. `basic` asks for HTTP Basic again."""
-
-    def __init__(self, code: str, description: str, *, basic: bool = False) -> None:
-        self.code = code
-        self.description = description
-        self.basic = basic
-        super().__init__(code)
-
-    def response(self) -> Response:
-        headers = dict(_NOT_STORED)
-        if self.basic:
-            headers["WWW-Authenticate"] = 'Basic realm="oauth"'
-        status = 401 if self.code == "invalid_client" else 400
-        return _json({"error": self.code, "error_description": self.description}, status, headers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCredentials:
-    """What a client says it is. `basic` is true when it said so in the Authorization header."""
-
-    client_id: str
-    secret: str
-    basic: bool
+_Answer = Callable[[Services, Partner, dict[str, str]], Awaitable[Response]]
 
 
 def oauth_routes(services: Services) -> list[Route]:
     """The endpoints, to be mounted at the root."""
 
-    async def token(request: Request) -> Response:
-        try:
-            return await _token(request, services)
-        except OAuthError as error:
-            return error.response()
-
     async def jwks(_request: Request) -> Response:
         await services.clock.refresh()
-        return _json(await services.tokens.jwks(services.clock.now()), 200, _KEPT_SHORTLY)
+        return json_response(await services.tokens.jwks(services.clock.now()), 200, _KEPT_SHORTLY)
 
     async def metadata(_request: Request) -> Response:
-        return _json(_metadata(services.settings.public_url), 200, _KEPT_SHORTLY)
+        return json_response(_metadata(services.settings.public_url), 200, _KEPT_SHORTLY)
 
     return [
-        Route(TOKEN_PATH, token, methods=["POST"]),
+        Route(AUTHORIZE_PATH, _authorize, methods=["GET"]),
+        _for_clients(services, TOKEN_PATH, _token),
+        _for_clients(services, REVOKE_PATH, _revoke),
+        _for_clients(services, INTROSPECT_PATH, _introspect),
         Route(JWKS_PATH, jwks, methods=["GET"]),
         Route(METADATA_PATH, metadata, methods=["GET"]),
     ]
 
 
-def client_credentials(authorization: str | None, form: dict[str, str]) -> ClientCredentials:
-    """The credentials of RFC 6749 §2.3.1. Raises OAuthError for none, or for more than one way at once."""
-    if authorization is not None and "client_secret" in form:
-        raise OAuthError("invalid_request", "Send the client's secret in one way only.")
-    if authorization is None:
-        if not form.get("client_id") or not form.get("client_secret"):
-            raise OAuthError("invalid_client", "Send client_id and client_secret.", basic=True)
-        return ClientCredentials(client_id=form["client_id"], secret=form["client_secret"], basic=False)
-    scheme, _, encoded = authorization.partition(" ")
-    try:
-        pair = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        pair = ""
-    client_id, colon, secret = pair.partition(":")
-    if scheme.lower() != "basic" or not colon:
-        raise OAuthError("invalid_client", "The Authorization header is not HTTP Basic.", basic=True)
-    if form.get("client_id", unquote_plus(client_id)) != unquote_plus(client_id):
-        raise OAuthError("invalid_request", "The form names another client than the Authorization header.")
-    return ClientCredentials(client_id=unquote_plus(client_id), secret=unquote_plus(secret), basic=True)
+def _for_clients(services: Services, path: str, answer: _Answer) -> Route:
+    """An endpoint that takes a form from a client that proves itself."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            form = await read_form(request)
+            address = f"{services.settings.public_url}{path}"
+            partner = await authenticate(services, request.headers.get("authorization"), form, endpoint=address)
+            await services.clock.refresh()
+            return await answer(services, partner, form)
+        except OAuthError as error:
+            return error.response()
+
+    return Route(path, endpoint, methods=["POST"])
 
 
-async def authenticate(services: Services, credentials: ClientCredentials) -> Partner:
-    """The partner that the credentials prove. Raises OAuthError, the same whatever was wrong."""
-    partner = await find_partner(services.store, credentials.client_id)
-    stand_in = Partner(
-        client_id="",
-        name="",
-        scopes=frozenset(),
-        secret_hmacs=(_NOBODY,),
-        created_at=services.clock.now(),
+async def _authorize(_request: Request) -> Response:
+    """Where a partner sends the member: the phone opens it in the consumer app, which calls `authorizeApp`."""
+    return HTMLResponse(_OPEN_THE_APP, headers={"Content-Security-Policy": "default-src 'none'", **NOT_STORED})
+
+
+async def _token(services: Services, partner: Partner, form: dict[str, str]) -> Response:
+    match required(form, "grant_type"):
+        case "client_credentials":
+            scopes = _granted(form.get("scope"), partner.scopes)
+            token = await services.tokens.issue_partner_token(partner.client_id, scopes, services.clock.now())
+            return _issued(token, scopes)
+        case "authorization_code":
+            return await _trade(services, partner, form)
+        case "refresh_token":
+            return await _refresh(services, partner, form)
+    raise OAuthError("unsupported_grant_type", f"Grant types: {', '.join(GRANT_TYPES)}.")
+
+
+async def _trade(services: Services, partner: Partner, form: dict[str, str]) -> Response:
+    session = await trade_code(
+        services.store,
+        services.settings.secret,
+        required(form, "code"),
+        client_id=partner.client_id,
+        redirect_uri=required(form, "redirect_uri"),
+        verifier=required(form, "code_verifier"),
+        now=services.clock.now(),
     )
-    proven = proves(partner or stand_in, credentials.secret, operator_secret=services.settings.secret)
-    if partner is None or partner.disabled or not proven:
-        raise OAuthError("invalid_client", "No such client, or not its secret.", basic=credentials.basic)
-    return partner
+    if isinstance(session, CodeRefusal):
+        services.tokens.forget_denials()
+        raise OAuthError("invalid_grant", _CODE_REFUSED[session])
+    return await _as_member(services, partner, session, asked=None)
 
 
-async def _token(request: Request, services: Services) -> Response:
-    form = await _form(request)
-    partner = await authenticate(services, client_credentials(request.headers.get("authorization"), form))
-    if "grant_type" not in form:
-        raise OAuthError("invalid_request", "grant_type is missing.")
-    if form["grant_type"] not in GRANT_TYPES:
-        raise OAuthError("unsupported_grant_type", f"Grant types: {', '.join(GRANT_TYPES)}.")
-    scopes = _granted(form.get("scope"), partner)
-    await services.clock.refresh()
-    token = await services.tokens.issue_partner_token(partner.client_id, scopes, services.clock.now())
-    return _json(
-        {
-            "access_token": token.text,
-            "token_type": "Bearer",
-            "expires_in": TOKEN_SECONDS,
-            "scope": " ".join(sorted(scopes)),
-        },
-        200,
-        _NOT_STORED,
+async def _refresh(services: Services, partner: Partner, form: dict[str, str]) -> Response:
+    text, store, now = required(form, "refresh_token"), services.store, services.clock.now()
+    family = await family_of(store, services.settings.secret, text)
+    delegation = None if family is None else family.delegation
+    if family is not None and delegation is not None and delegation.client_id == partner.client_id:
+        # Before the token is used up: a wish that cannot be granted, or a grant taken back, leaves it as it is.
+        _granted(form.get("scope"), delegation.scopes & partner.scopes)
+        if await find_grant(store, family.member, client_id=partner.client_id, nonce=delegation.grant) is None:
+            raise OAuthError("invalid_grant", _REFRESH_REFUSED[Refusal.ENDED])
+    refreshed = await refresh_session(store, services.settings.secret, text, now=now, client_id=partner.client_id)
+    if isinstance(refreshed, Refusal):
+        services.tokens.forget_denials()
+        raise OAuthError("invalid_grant", _REFRESH_REFUSED[refreshed])
+    return await _as_member(services, partner, refreshed, asked=form.get("scope"))
+
+
+async def _as_member(services: Services, partner: Partner, session: Session, *, asked: str | None) -> Response:
+    delegation = session.delegation
+    assert isinstance(delegation, Delegation), session.id
+    scopes = _granted(asked, delegation.scopes & partner.scopes)
+    token = await services.tokens.issue_partner_token(
+        partner.client_id,
+        scopes,
+        services.clock.now(),
+        member_id=session.member,
+        session=session.id,
+        grant=delegation.grant,
     )
+    return _issued(token, scopes, refresh_token=session.refresh_token)
 
 
-def _granted(asked: str | None, partner: Partner) -> frozenset[str]:
-    """What was asked for, or all that the partner has. Raises OAuthError for any other scope."""
-    scopes = frozenset((asked or "").split()) or partner.scopes
-    if beyond := scopes - partner.scopes:
+def _issued(token: AccessToken, scopes: frozenset[str], *, refresh_token: str | None = None) -> Response:
+    told = {
+        "access_token": token.text,
+        "token_type": "Bearer",
+        "expires_in": TOKEN_SECONDS,
+        "scope": " ".join(sorted(scopes)),
+    }
+    if refresh_token is not None:
+        told["refresh_token"] = refresh_token
+    return json_response(told, 200, NOT_STORED)
+
+
+async def _revoke(services: Services, partner: Partner, form: dict[str, str]) -> Response:
+    """Ends the token, and with a token that acts as a member all that came of the same code (RFC 7009 §2.1).
+
+    What is no token of this client is none that works for it: the answer is the same.
+    """
+    found, now = await _token_of(services, partner, required(form, "token")), services.clock.now()
+    session = found.id if isinstance(found, Family) else None if found is None else found.get("sid")
+    if session is not None:
+        await end_session(services.store, session, now=now)
+    elif found is not None and not isinstance(found, Family):
+        await deny(services.store, of_token(found["jti"]), now=now)
+    services.tokens.forget_denials()
+    return Response(status_code=200, headers=NOT_STORED)
+
+
+async def _introspect(services: Services, partner: Partner, form: dict[str, str]) -> Response:
+    """What a token of this client is good for now; of every other text it is told only that it is not active."""
+    found = await _token_of(services, partner, required(form, "token"))
+    if found is None:
+        return json_response(_INACTIVE, 200, NOT_STORED)
+    if isinstance(found, Family):
+        return json_response(await _refresh_token_told(services, partner, found, form["token"]), 200, NOT_STORED)
+    told = {name: found[name] for name in ("iss", "aud", "sub", "client_id", "iat", "exp", "jti")}
+    told |= {"active": True, "scope": found.get("scope", ""), "token_type": "Bearer"}
+    return json_response(told, 200, NOT_STORED)
+
+
+async def _refresh_token_told(services: Services, partner: Partner, family: Family, text: str) -> Mapping[str, Any]:
+    delegation = family.delegation
+    assert delegation is not None, family.id
+    grant = await find_grant(services.store, family.member, client_id=partner.client_id, nonce=delegation.grant)
+    if grant is None or not family.holds(text, services.settings.secret, now=services.clock.now()):
+        return _INACTIVE
+    return {
+        "active": True,
+        "client_id": partner.client_id,
+        "sub": family.member,
+        "scope": " ".join(sorted(delegation.scopes & partner.scopes)),
+        "iss": services.settings.public_url,
+        "exp": int(family.expires_at.timestamp()),
+    }
+
+
+async def _token_of(services: Services, partner: Partner, text: str) -> Family | Mapping[str, Any] | None:
+    """The family of a refresh token, or the claims of an access token that holds, if it is this client's."""
+    family = await family_of(services.store, services.settings.secret, text)
+    if family is not None:
+        return family if family.client_id == partner.client_id else None
+    claims = await services.tokens.claims_of(text, services.clock.now())
+    return claims if claims is not None and claims["client_id"] == partner.client_id else None
+
+
+def _granted(asked: str | None, scopes: frozenset[str]) -> frozenset[str]:
+    """What was asked for, or all that there are. Raises OAuthError for any other scope."""
+    wanted = frozenset((asked or "").split()) or scopes
+    if beyond := wanted - scopes:
         shown = ", ".join(sorted(beyond & PARTNER_SCOPES)) or "one that does not exist"
         raise OAuthError("invalid_scope", f"This client does not have the scope: {shown}.")
-    return scopes
-
-
-async def _form(request: Request) -> dict[str, str]:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise OAuthError("invalid_request", f"Send the parameters as {_FORM}.")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            raise OAuthError("invalid_request", f"The form is larger than {MAX_FORM_BYTES} bytes.")
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"),
-            keep_blank_values=True,
-            max_num_fields=MAX_FORM_FIELDS,
-            errors="strict",
-        )
-    except ValueError:
-        raise OAuthError("invalid_request", "The form cannot be read.") from None
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise OAuthError("invalid_request", "A parameter is there twice.")
-    return form
+    return wanted
 
 
 def _metadata(public_url: str) -> dict[str, object]:
     """RFC 8414, of what there is."""
+    proofs = {
+        f"{endpoint}_endpoint_auth_{what}_supported": list(values)
+        for endpoint in ("token", "revocation", "introspection")
+        for what, values in (("methods", METHODS), ("signing_alg_values", ALGORITHMS))
+    }
     return {
         "issuer": public_url,
+        "authorization_endpoint": f"{public_url}{AUTHORIZE_PATH}",
         "token_endpoint": f"{public_url}{TOKEN_PATH}",
+        "revocation_endpoint": f"{public_url}{REVOKE_PATH}",
+        "introspection_endpoint": f"{public_url}{INTROSPECT_PATH}",
         "jwks_uri": f"{public_url}{JWKS_PATH}",
         "scopes_supported": sorted(PARTNER_SCOPES),
-        "response_types_supported": [],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
         "grant_types_supported": list(GRANT_TYPES),
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        **proofs,
     }
-
-
-def _json(content: object, status: int, headers: dict[str, str]) -> Response:
-    return Response(orjson.dumps(content), status_code=status, headers=headers, media_type="application/json")

@@ -15,23 +15,19 @@ import aiohttp
 import jwt
 import orjson
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from api.identity import CLOCK_SKEW_SECONDS, Identity, IdentityReason, IdentityRefused, identity_from
+from api.public_key import PublicKey, algorithm_of, public_key
 from domain.settings import OidcIssuer
 
-ALGORITHMS: Final = ("RS256", "ES256")
 FRESH_SECONDS: Final = 3_600.0
 STALE_SECONDS: Final = 86_400.0
 REFETCH_PAUSE_SECONDS: Final = 10.0
 FETCH_TIMEOUT_SECONDS: Final = 5.0
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 100
-LEAST_RSA_BITS: Final = 2_048
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
-_Key = RSAPublicKey | EllipticCurvePublicKey
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +42,7 @@ class Issuer:
     def __init__(self, issuer: OidcIssuer, *, default_audience: str) -> None:
         self._url = issuer.url
         self._audiences = issuer.audiences or (default_audience,)
-        self._keys: dict[str | None, _Key] = {}
+        self._keys: dict[str | None, PublicKey] = {}
         self._read_at = -math.inf
         self._tried_at = -math.inf
         self._asked_anew_at = -math.inf
@@ -59,7 +55,7 @@ class Issuer:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
-                algorithms=["RS256" if isinstance(key, RSAPublicKey) else "ES256"],
+                algorithms=[algorithm_of(key)],
                 audience=list(self._audiences),
                 issuer=self._url,
                 leeway=CLOCK_SKEW_SECONDS,
@@ -71,7 +67,7 @@ class Issuer:
             raise IdentityRefused(IdentityReason.AUDIENCE_WRONG)
         return identity_from(claims)
 
-    async def _key_of(self, header: Mapping[str, Any]) -> _Key:
+    async def _key_of(self, header: Mapping[str, Any]) -> PublicKey:
         async with self._reading:
             known_since = self._read_at
             await self._refresh()
@@ -84,14 +80,12 @@ class Issuer:
             raise IdentityRefused(IdentityReason.KEY_UNKNOWN)
         return key
 
-    def _find(self, kid: object, algorithm: str) -> _Key | None:
+    def _find(self, kid: object, algorithm: str) -> PublicKey | None:
         """The key of that id; of a token without one, the issuer's only key."""
-        kind = RSAPublicKey if algorithm == "RS256" else EllipticCurvePublicKey
+        suited = {name: key for name, key in self._keys.items() if algorithm_of(key) == algorithm}
         if kid is None:
-            suited = [key for key in self._keys.values() if isinstance(key, kind)]
-            return suited[0] if len(suited) == 1 else None
-        key = self._keys.get(kid) if isinstance(kid, str) else None
-        return key if isinstance(key, kind) else None
+            return next(iter(suited.values())) if len(suited) == 1 else None
+        return suited.get(kid) if isinstance(kid, str) else None
 
     async def _refresh(self) -> None:
         """Reads the keys if they are old. Raises IdentityRefused where what is known is older than may be used."""
@@ -123,7 +117,7 @@ def reason_of(error: Exception) -> IdentityReason:
             return IdentityReason.INVALID
 
 
-async def _read_keys(issuer: str) -> dict[str | None, _Key]:
+async def _read_keys(issuer: str) -> dict[str | None, PublicKey]:
     """The issuer's keys that sign with an algorithm of ours, by their ids. Raises _Unavailable."""
     timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -138,7 +132,7 @@ async def _read_keys(issuer: str) -> dict[str | None, _Key]:
         raise _Unavailable("its jwks_uri holds no keys")
     keys = {}
     for each in published[:MAX_KEYS]:
-        key = _public_key(each)
+        key = public_key(each)
         if key is not None:
             keys[each.get("kid")] = key
     return keys
@@ -168,19 +162,3 @@ async def _read_object(session: aiohttp.ClientSession, address: str) -> dict[str
 def _as_secure(address: str, issuer: str) -> bool:
     """Whether the keys come by TLS where the issuer does."""
     return address.startswith("https://") or (address.startswith("http://") and issuer.startswith("http://"))
-
-
-def _public_key(jwk: object) -> _Key | None:
-    """The key of a JWK, if it is one for signatures of ours; whatever else an issuer publishes is passed over."""
-    if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig" or not isinstance(jwk.get("kid", ""), str):
-        return None
-    algorithm = {"RSA": "RS256", "EC": "ES256"}.get(str(jwk.get("kty")))
-    if algorithm is None or jwk.get("alg", algorithm) != algorithm:
-        return None
-    try:
-        key = jwt.PyJWK(jwk, algorithm=algorithm).key
-    except (jwt.PyJWTError, ValueError, TypeError):
-        return None
-    if isinstance(key, RSAPublicKey) and key.key_size >= LEAST_RSA_BITS:
-        return key
-    return key if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1) else None

@@ -1,6 +1,6 @@
 """Partner apps, as the contract shows them."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
@@ -8,9 +8,23 @@ from strawberry.utils.str_converters import to_camel_case
 from api.context import Info, require_partner
 from api.described import described
 from api.errors import InvalidValue
+from api.faults import given
 from api.node import Node
+from api.public_key import public_half, public_key
+from api.scalars import JSON
 from domain.partners.partner import Partner as PartnerRecord
-from domain.partners.partner import PartnerInvalid, create_partner, disable_partner, find_partner, rotate_secret
+from domain.partners.partner import (
+    PartnerInvalid,
+    create_partner,
+    disable_partner,
+    find_partner,
+    rotate_secret,
+    set_keys,
+)
+
+MAX_KEYS: Final = 5
+MAX_KID_LENGTH: Final = 200
+_JWKS: Final = "Public keys (RFC 7517) by which the partner proves itself in place of a secret: private_key_jwt."
 
 
 @strawberry.type
@@ -20,6 +34,7 @@ class Partner(Node):
     scopes: list[str]
     redirect_uris: list[str]
     disabled: bool
+    key_ids: list[str] = strawberry.field(description="The keys by which it may prove itself in place of a secret.")
 
 
 @strawberry.type
@@ -36,6 +51,7 @@ class CreatePartnerInput:
     name: str
     scopes: list[str]
     redirect_uris: list[str] = strawberry.field(default_factory=list)
+    jwks: JSON | None = strawberry.field(default=strawberry.UNSET, description=_JWKS)
 
 
 @strawberry.type
@@ -51,6 +67,7 @@ class PartnerMutation:
         self, info: Info, wanted: Annotated[CreatePartnerInput, strawberry.argument(name="input")]
     ) -> PartnerCreated:
         services = info.context.wallet
+        keys = _keys(given(wanted.jwks), "input.jwks")
         try:
             partner, secret = await create_partner(
                 services.store,
@@ -58,6 +75,7 @@ class PartnerMutation:
                 name=wanted.name,
                 scopes=wanted.scopes,
                 redirect_uris=wanted.redirect_uris,
+                keys=keys,
                 now=info.context.now,
             )
         except PartnerInvalid as error:
@@ -73,6 +91,17 @@ class PartnerMutation:
             raise _no_partner()
         changed, secret = rotated
         return PartnerCreated(partner=partner_type(changed), client_secret=secret)
+
+    @described(
+        "Public keys in place of those that the partner had, by which it proves itself (private_key_jwt). "
+        "scope: staff:partners"
+    )
+    async def set_partner_keys(self, info: Info, partner: strawberry.ID, jwks: JSON) -> Partner:
+        """To change over, set the old key and the new one; then the new one alone. None at all: `{"keys": []}`."""
+        changed = await set_keys(info.context.wallet.store, partner, _keys(jwks, "jwks"))
+        if changed is None:
+            raise _no_partner()
+        return partner_type(changed)
 
     @described("scope: staff:partners")
     async def disable_partner(self, info: Info, partner: strawberry.ID, *, disabled: bool) -> Partner:
@@ -94,7 +123,26 @@ def partner_type(partner: PartnerRecord) -> Partner:
         scopes=sorted(partner.scopes),
         redirect_uris=list(partner.redirect_uris),
         disabled=partner.disabled,
+        key_ids=[key["kid"] for key in partner.keys],
     )
+
+
+def _keys(jwks: object, path: str) -> list[dict[str, str]]:
+    """The public keys of a JWK Set, each with an id of its own. Raises InvalidValue."""
+    if jwks is None:
+        return []
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+        raise InvalidValue(f'{path}: It must be a JWK Set, {{"keys": [...]}}, with up to {MAX_KEYS} keys.')
+    for number, key in enumerate(keys):
+        if public_key(key) is None or not key.get("kid") or len(key["kid"]) > MAX_KID_LENGTH:
+            raise InvalidValue(
+                f"{path}.keys.{number}: It must be a public key for signatures by RS256 (2,048 bits or more) or ES256, "
+                f"with a kid of up to {MAX_KID_LENGTH} characters."
+            )
+    if len({key["kid"] for key in keys}) < len(keys):
+        raise InvalidValue(f"{path}: Each key needs a kid of its own.")
+    return [public_half(key) for key in keys]
 
 
 def _no_partner() -> InvalidValue:

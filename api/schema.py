@@ -5,6 +5,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from api.activities import ActivityMutation
 from api.adjustments import AdjustmentMutation
+from api.app_authorization import AppAuthorizationMutation
 from api.bonus_claims import BonusMutation
 from api.consents import ConsentMutation
 from api.conversions import ConversionMutation
@@ -65,6 +66,7 @@ class Mutation(
     DeviceMutation,
     InboxMutation,
     TransitionMutation,
+    AppAuthorizationMutation,
     ProgrammeMutation,
     PartnerMutation,
 ):

@@ -94,6 +94,7 @@ class SessionMutation:
         context, services = info.context, info.context.wallet
         refreshed = await refresh_session(services.store, services.settings.secret, refresh_token, now=context.now)
         if isinstance(refreshed, Refusal):
+            services.tokens.forget_denials()
             return _refused(refreshed)
         account = await account_by_id(services.store, refreshed.member)
         if account is None:
@@ -109,18 +110,20 @@ class SessionMutation:
 
     @described(
         "Ends the session of this refresh token, used or not. `ended` is true when it has ended, now or before, and "
-        "false for a text that is no refresh token. Access tokens that are out live on until they expire, 10 minutes "
-        "at most."
+        "false for a text that is no refresh token. Its access tokens stop within seconds."
     )
     async def sign_out(self, info: Info, refresh_token: str) -> SignedOut:
         services = info.context.wallet
         ended = await sign_out(services.store, services.settings.secret, refresh_token, now=info.context.now)
+        services.tokens.forget_denials()
         return SignedOut(ended=ended)
 
     @described("End one of the member's own sessions, such as that of a lost phone. member")
     async def end_session(self, info: Info, id: strawberry.ID) -> SignedOut:  # noqa: A002 -- as `node(id:)`
-        member, now = require_member(info).member_id, info.context.now
-        return SignedOut(ended=await end_session(info.context.wallet.store, id, now=now, member=member))
+        member, services = require_member(info).member_id, info.context.wallet
+        ended = await end_session(services.store, id, now=info.context.now, member=member)
+        services.tokens.forget_denials()
+        return SignedOut(ended=ended)
 
 
 async def session_type(member: str, context: Context, *, is_new: bool, device: str | None = None) -> Session:

@@ -19,6 +19,8 @@ from typing import Any, Final
 import jwt
 
 from api.access import Anonymous, Caller, MemberCaller, PartnerCaller, StaffCaller
+from domain.members.grant import GrantUse
+from domain.partners.denial import Denials, of_grant, of_member, of_session, of_token
 from domain.partners.scopes import STAFF_SCOPES, unknown_scopes
 from domain.partners.signing_key import TOKEN_LIFE, Keyring, SigningKey, load_keyring, public_jwk
 from domain.partners.standing import Standing
@@ -68,6 +70,8 @@ class Tokens:
         self._reloaded_at = time.monotonic()
         self._verified: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._standing = Standing(store)
+        self._denials = Denials(store)
+        self._grant_use = GrantUse(store)
 
     async def issue_member_token(self, member_id: str, now: datetime, *, session: str | None = None) -> AccessToken:
         """For the member's own app; `session` is the id of the session that it belongs to."""
@@ -81,10 +85,17 @@ class Tokens:
         now: datetime,
         *,
         member_id: str | None = None,
+        session: str | None = None,
+        grant: str | None = None,
     ) -> AccessToken:
-        """For a partner app; with `member_id`, delegated: `sub` is then the member (RFC 9068 §2.2)."""
+        """For a partner app; with `member_id`, delegated: `sub` is then the member (RFC 9068 §2.2).
+
+        `session` and `grant` are what a delegated token ends with before its time.
+        """
         claims = {"sub": member_id or client_id, "client_id": client_id, "kind": TokenKind.PARTNER}
-        return await self._issue(claims | {"scope": " ".join(sorted(scopes))}, now)
+        ends_with = {"sid": session} if session else {}
+        ends_with |= {"gid": grant} if grant else {}
+        return await self._issue(claims | {"scope": " ".join(sorted(scopes))} | ends_with, now)
 
     async def issue_staff_token(
         self, subject: str, scopes: Sequence[str] | frozenset[str], now: datetime
@@ -100,15 +111,28 @@ class Tokens:
         if authorization is None:
             return Anonymous()
         scheme, _, token = authorization.partition(" ")
-        claims = await self._verify(token.strip(), now) if scheme.lower() == "bearer" else None
+        claims = await self.claims_of(token.strip(), now) if scheme.lower() == "bearer" else None
         caller = None if claims is None else _caller(claims)
-        if isinstance(caller, PartnerCaller) and not await self._standing.welcome(caller.client_id):
-            caller = None
+        if isinstance(caller, PartnerCaller) and caller.member_id is not None:
+            await self._grant_use.note(caller.member_id, client_id=caller.client_id, now=now)
         return caller or Anonymous(token_refused=True)
+
+    async def claims_of(self, token: str, now: datetime) -> Mapping[str, Any] | None:
+        """The claims of an access token that holds at `now`: not ended before its time, and of who is welcome."""
+        claims = await self._verify(token, now)
+        if claims is None or await self._denials.denied(_ends_with(claims), now):
+            return None
+        if claims["kind"] == TokenKind.PARTNER and not await self._standing.welcome(claims["client_id"]):
+            return None
+        return claims
 
     def forget_partner(self, client_id: str) -> None:
         """Ask anew whether the partner is welcome: this process disabled it, or let it in again."""
         self._standing.forget(client_id)
+
+    def forget_denials(self) -> None:
+        """Ask anew which tokens ended before their time: this process ended some."""
+        self._denials.forget()
 
     async def jwks(self, now: datetime) -> dict[str, Any]:
         """The public keys to verify with (RFC 7517): those that sign, will sign soon, or signed just now."""
@@ -214,7 +238,8 @@ def _well_formed(claims: Mapping[str, Any]) -> bool:
         type(issued_at) is int
         and type(expires_at) is int
         and 0 < expires_at - issued_at <= TOKEN_SECONDS
-        and all(isinstance(claims[name], str) and claims[name] for name in ("sub", "client_id", "kind"))
+        and all(isinstance(claims[name], str) and claims[name] for name in ("sub", "client_id", "kind", "jti"))
+        and all(isinstance(claims.get(name, ""), str) for name in ("sid", "gid"))
         and isinstance(claims.get("scope", ""), str)
     )
 
@@ -232,6 +257,16 @@ def _caller(claims: Mapping[str, Any]) -> Caller | None:
             return StaffCaller(subject=subject, scopes=scopes)
         case _:
             return None
+
+
+def _ends_with(claims: Mapping[str, Any]) -> frozenset[str]:
+    """What the token ends with before its time, as it is denied."""
+    names = {of_member(claims["sub"]), of_token(claims["jti"])}
+    if "sid" in claims:
+        names.add(of_session(claims["sid"]))
+    if "gid" in claims:
+        names.add(of_grant(claims["gid"]))
+    return frozenset(names)
 
 
 def _find(keyring: Keyring, kid: object, now: datetime) -> SigningKey | None:

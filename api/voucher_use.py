@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import strawberry
 
+from api.access import PartnerCaller
 from api.context import Context, Info
 from api.described import described
 from api.errors import ExposedError
@@ -131,6 +132,9 @@ async def _look(context: Context, text: str) -> Issued | datetime | None:
         return until
     code = normal_code(text)
     found = None if code is None else await voucher_by_code(store, code, now=context.now)
+    delegated_by = context.caller.member_id if isinstance(context.caller, PartnerCaller) else None
+    if found is not None and delegated_by not in {None, found.member}:
+        found = None
     if found is None:
         await note_wrong_code(store, client, kind=KIND, now=context.now)
     return found

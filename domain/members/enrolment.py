@@ -20,6 +20,7 @@ from domain.ledger.commit import Ledger
 from domain.members.member import (
     Member,
     Profile,
+    is_visible,
     member_by_id,
     member_from,
     new_member_id,
@@ -58,7 +59,7 @@ async def enrol(
     """
     store, stored_key = ledger.store, f"partner:{client_id}|{key}"
     if claim := await store.claims.find_one({"_id": claim_of_key(stored_key)}):
-        return await _again(ledger, claim, fingerprint)
+        return await _again(ledger, claim, fingerprint, client_id=client_id)
     member = await _member(
         store,
         {"references": reference_key(client_id, reference)},
@@ -85,7 +86,7 @@ async def enrol(
     except DuplicateKeyError:
         standing = await store.claims.find_one({"_id": claim["_id"]})
         assert standing is not None, claim["_id"]
-        return await _again(ledger, standing, fingerprint)
+        return await _again(ledger, standing, fingerprint, client_id=client_id)
     member = await joined(ledger, member)
     return Enrolled(member=member, is_new=member.enrolled_by == stored_key, replayed=False)
 
@@ -118,13 +119,18 @@ async def joined(ledger: Ledger, member: Member) -> Member:
     return replace(member, is_joined=True)
 
 
-async def _again(ledger: Ledger, claim: Mapping[str, Any], fingerprint: Fingerprint) -> Enrolled | IdempotencyMismatch:
+async def _again(
+    ledger: Ledger, claim: Mapping[str, Any], fingerprint: Fingerprint, *, client_id: str
+) -> Enrolled | IdempotencyMismatch | InvalidInput:
+    """What the key came to; a member who has ended the link since then is not shown to the partner again (§9.2)."""
     enrolled = claim.get("enrolled")
     if enrolled is None or enrolled["digest"] != fingerprint.digest:
         stored = Fingerprint(digest="", leaves=enrolled["leaves"] if enrolled else "operation=")
         return mismatch(stored, fingerprint if enrolled else Fingerprint(digest="", leaves=""))
     member = await member_by_id(ledger.store, claim["member"])
     assert member is not None, claim["member"]
+    if not is_visible(member, client_id):
+        return invalid("idempotencyKey", "The member whom it enrolled is not linked to you any more. Use a new key.")
     is_new = claim["key"] == f"enrolled|{member.enrolled_by}"
     return Enrolled(member=await joined(ledger, member), is_new=is_new, replayed=True)
 

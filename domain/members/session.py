@@ -1,9 +1,10 @@
-"""Sessions: a member's stay on one phone. A refresh token is opaque; only its HMAC is kept.
+"""Sessions: a member's stay on one phone, or a partner app's stay as the member who let it in.
 
-A session is one family of refresh tokens (DESIGN §5): each works once and is followed by the next. A token names its
-session and its number in it under a seal, so that a used one is told from an invented one without being kept: who
-shows a used one ends the family. Within `RETRY_WINDOW` the last used one gives its successor again, for a phone
-that lost the answer; the successor is derived from the token itself, so it need not be kept either.
+A refresh token is opaque; only its HMAC is kept. A session is one family of refresh tokens (DESIGN §5): each works
+once and is followed by the next. A token names its session and its number in it under a seal, so that a used one is
+told from an invented one without being kept: who shows a used one ends the family. Within `RETRY_WINDOW` the last used
+one gives its successor again, for a phone that lost the answer; the successor is derived from the token itself, so it
+need not be kept either.
 """
 
 import hmac
@@ -16,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from domain.derived_key import derive_key
+from domain.partners.denial import deny, of_session
 from domain.store.connection import Store
 from domain.store.slots import slot_of
 
@@ -61,12 +63,22 @@ class RefreshToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delegation:
+    """Whose stay it is if it is not the member's own: the app's, with these scopes, by the grant of that nonce."""
+
+    client_id: str
+    grant: str
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """`refresh_token` is known only now; it cannot be had again."""
 
     id: str
     member: str
     refresh_token: str
+    delegation: Delegation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +96,24 @@ class Family:
     used_at: datetime
     ended_at: datetime | None = None
     device: str | None = None
+    delegation: Delegation | None = None
+
+    @property
+    def client_id(self) -> str | None:
+        """The partner app that it belongs to, None for the member's own."""
+        return None if self.delegation is None else self.delegation.client_id
+
+    @property
+    def expires_at(self) -> datetime:
+        """The first instant at which it cannot be refreshed any more, unless it is refreshed before."""
+        return min(self.used_at + IDLE_LIFE, self.began_at + WHOLE_LIFE)
 
     def is_live(self, now: datetime) -> bool:
-        return self.ended_at is None and now < min(self.used_at + IDLE_LIFE, self.began_at + WHOLE_LIFE)
+        return self.ended_at is None and now < self.expires_at
+
+    def holds(self, text: str, operator_secret: str, *, now: datetime) -> bool:
+        """Whether that is its live token, which would give the next one."""
+        return self.is_live(now) and hmac.compare_digest(token_hmac(text, operator_secret), self.token_hmac)
 
 
 def read_token(text: str, operator_secret: str) -> RefreshToken | None:
@@ -138,9 +165,15 @@ def judge(token: RefreshToken, family: Family, *, operator_secret: str, now: dat
 
 
 async def begin_session(
-    store: Store, operator_secret: str, *, member: str, now: datetime, device: str | None = None
+    store: Store,
+    operator_secret: str,
+    *,
+    member: str,
+    now: datetime,
+    device: str | None = None,
+    delegation: Delegation | None = None,
 ) -> Session:
-    """A new session of the member, with its first refresh token."""
+    """A new session of the member, or of an app as him, with its first refresh token."""
     token = first_token(operator_secret)
     await store.sessions.insert_one(
         {
@@ -153,13 +186,18 @@ async def begin_session(
             "used_at": now,
             "kept_until": _kept_until(),
             **({} if device is None else {"device": device}),
+            **({} if delegation is None else _delegation_document(delegation)),
         }
     )
-    return Session(id=token.session, member=member, refresh_token=token.text)
+    return Session(id=token.session, member=member, refresh_token=token.text, delegation=delegation)
 
 
-async def refresh_session(store: Store, operator_secret: str, text: str, *, now: datetime) -> Session | Refusal:
+async def refresh_session(
+    store: Store, operator_secret: str, text: str, *, now: datetime, client_id: str | None = None
+) -> Session | Refusal:
     """The session with its next refresh token, or why not. A used token ends the session.
+
+    `client_id` is the app that shows the token, None for the member's phone; another's token is unknown to it.
 
     Of any number of callers with one token at once, one moves the session on; the others find it moved and are given
     the same successor.
@@ -171,6 +209,8 @@ async def refresh_session(store: Store, operator_secret: str, text: str, *, now:
         family = await _family(store, token.session)
         if family is None:
             return Refusal.ENDED
+        if family.client_id != client_id:
+            return Refusal.UNKNOWN
         judgement = judge(token, family, operator_secret=operator_secret, now=now)
         if judgement is Refusal.REUSED:
             await end_session(store, family.id, now=now, because=Refusal.REUSED)
@@ -184,7 +224,9 @@ async def refresh_session(store: Store, operator_secret: str, text: str, *, now:
             if not moved:
                 return Refusal.UNKNOWN
         if moved:
-            return Session(id=family.id, member=family.member, refresh_token=follower.text)
+            return Session(
+                id=family.id, member=family.member, refresh_token=follower.text, delegation=family.delegation
+            )
     raise AssertionError("a session that another caller moves on again and again gives no successor to this token")
 
 
@@ -200,11 +242,23 @@ async def sign_out(store: Store, operator_secret: str, text: str, *, now: dateti
     return True
 
 
+async def family_of(store: Store, operator_secret: str, text: str) -> Family | None:
+    """The session that a refresh token belongs to, whether or not the token still works; None for no such token."""
+    token = read_token(text, operator_secret)
+    return None if token is None else await _family(store, token.session)
+
+
 async def end_session(
     store: Store, identifier: str, *, now: datetime, member: str | None = None, because: Refusal = Refusal.ENDED
 ) -> bool:
-    """Ends the session for good; with `member`, only if it is his. Whether there is such a session, ended or not."""
-    whose = {"_id": identifier} if member is None else {"_id": identifier, "member": member}
+    """Ends the session for good, and its access tokens within seconds (domain.partners.denial).
+
+    With `member`, only if it is his own. Whether there is such a session, ended or not.
+    """
+    whose = {"_id": identifier} if member is None else {"_id": identifier, "member": member, "client": None}
+    if await store.sessions.find_one(whose, {"_id": True}) is None:
+        return False
+    await deny(store, of_session(identifier), now=now)
     ended = await store.sessions.find_one_and_update(
         whose,
         [
@@ -222,7 +276,7 @@ async def end_session(
 
 async def live_sessions(store: Store, member: str, *, now: datetime) -> list[Family]:
     """The member's sessions that can be refreshed at `now`, the last used first; at most `MAX_SESSIONS_SHOWN`."""
-    query = {"member": member, "ended_at": None, "used_at": {"$gt": now - IDLE_LIFE}}
+    query = {"member": member, "client": None, "ended_at": None, "used_at": {"$gt": now - IDLE_LIFE}}
     found = store.sessions.find(query).sort([("used_at", -1), ("_id", 1)]).limit(MAX_SESSIONS_SHOWN)
     families = [_family_from(document) async for document in found]
     return [family for family in families if family.is_live(now)]
@@ -261,7 +315,18 @@ def _family_from(document: Mapping[str, Any]) -> Family:
         used_at=document["used_at"],
         ended_at=document.get("ended_at"),
         device=document.get("device"),
+        delegation=_delegation_from(document),
     )
+
+
+def _delegation_document(delegation: Delegation) -> dict[str, Any]:
+    return {"client": delegation.client_id, "grant": delegation.grant, "scopes": sorted(delegation.scopes)}
+
+
+def _delegation_from(document: Mapping[str, Any]) -> Delegation | None:
+    if "client" not in document:
+        return None
+    return Delegation(client_id=document["client"], grant=document["grant"], scopes=frozenset(document["scopes"]))
 
 
 def _token(identifier: bytes, number: int, secret: bytes, operator_secret: str) -> RefreshToken:

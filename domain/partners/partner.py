@@ -40,13 +40,17 @@ class PartnerInvalid(ValueError):  # noqa: N818 -- says what is the case
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partner:
-    """A partner app. `secret_hmacs` are those of its live secrets, the newest last."""
+    """A partner app. `secret_hmacs` are those of its live secrets, the newest last.
+
+    `keys` are the public halves, as JWKs, of what it signs assertions with in place of a secret (RFC 7523).
+    """
 
     client_id: str
     name: str
     scopes: frozenset[str]
     redirect_uris: tuple[str, ...] = ()
     secret_hmacs: tuple[bytes, ...] = ()
+    keys: tuple[Mapping[str, str], ...] = ()
     disabled: bool = False
     created_at: datetime
 
@@ -119,6 +123,7 @@ async def create_partner(
     scopes: Sequence[str],
     now: datetime,
     redirect_uris: Sequence[str] = (),
+    keys: Sequence[Mapping[str, str]] = (),
 ) -> tuple[Partner, str]:
     """A new partner, and its secret, which cannot be had again. Raises PartnerInvalid."""
     check_partner(name, scopes, redirect_uris)
@@ -129,6 +134,7 @@ async def create_partner(
         scopes=frozenset(scopes),
         redirect_uris=tuple(dict.fromkeys(redirect_uris)),
         secret_hmacs=(secret_hmac(secret, operator_secret),),
+        keys=tuple(keys),
         created_at=now,
     )
     await store.partners.insert_one(partner_document(partner))
@@ -144,6 +150,14 @@ async def rotate_secret(store: Store, operator_secret: str, client_id: str) -> t
         return_document=ReturnDocument.AFTER,
     )
     return None if document is None else (partner_from(document), secret)
+
+
+async def set_keys(store: Store, client_id: str, keys: Sequence[Mapping[str, str]]) -> Partner | None:
+    """The partner with these public keys in place of those that it had; None for no such partner."""
+    document = await store.partners.find_one_and_update(
+        {"_id": client_id}, {"$set": {"keys": [dict(key) for key in keys]}}, return_document=ReturnDocument.AFTER
+    )
+    return None if document is None else partner_from(document)
 
 
 async def disable_partner(store: Store, client_id: str, *, disabled: bool) -> Partner | None:
@@ -163,6 +177,12 @@ async def find_partner(store: Store, client_id: str) -> Partner | None:
     return None if document is None else partner_from(document)
 
 
+async def partners_by_id(store: Store, client_ids: Sequence[str]) -> dict[str, Partner]:
+    """Those who exist, disabled or not, by their client ids."""
+    found = store.partners.find({"_id": {"$in": list(client_ids)}})
+    return {document["_id"]: partner_from(document) async for document in found}
+
+
 def _new_secret() -> str:
     return f"ps_{secrets.token_urlsafe(32)}"
 
@@ -176,6 +196,7 @@ def partner_document(partner: Partner) -> dict[str, Any]:
             "scopes": sorted(partner.scopes),
             "redirect_uris": list(partner.redirect_uris),
             "secrets": [{"hmac": each} for each in partner.secret_hmacs],
+            "keys": [dict(key) for key in partner.keys],
             "disabled": partner.disabled,
             "created_at": partner.created_at,
         }
@@ -191,6 +212,7 @@ def partner_from(document: Mapping[str, Any]) -> Partner:
         scopes=frozenset(document["scopes"]),
         redirect_uris=tuple(document["redirect_uris"]),
         secret_hmacs=tuple(bytes(each["hmac"]) for each in document["secrets"]),
+        keys=tuple(document.get("keys", ())),
         disabled=document["disabled"],
         created_at=document["created_at"],
     )

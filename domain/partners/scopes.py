@@ -22,6 +22,9 @@ PARTNER_SCOPES: Final = frozenset(
 STAFF_SCOPES: Final = frozenset(
     {"staff:members", "staff:programme", "staff:reports", "staff:adjust", "staff:refunds", "staff:partners"}
 )
+OF_THE_PARTNER_ITSELF: Final = frozenset({"members:enrol"})
+"""Scopes that no member can give: who is made by them is not he who lets the app in."""
+
 SCOPES: Final = PARTNER_SCOPES | STAFF_SCOPES
 
 

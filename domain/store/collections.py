@@ -39,6 +39,9 @@ CODES: Final = "codes"
 PRESENCES: Final = "presences"
 WRONG_CODES: Final = "wrong_codes"
 GRANTS: Final = "grants"
+AUTHORIZATIONS: Final = "authorizations"
+ASSERTIONS: Final = "assertions"
+DENIALS: Final = "denials"
 FEEDBACK: Final = "feedback"
 SIGNALS: Final = "signals"
 DEVICES: Final = "devices"
@@ -50,7 +53,7 @@ ALL: Final = (
     JOURNAL,  # one per decided command: the truth
     CLAIMS,  # one per receipt, and per key of a caller who speaks for many: which member and key it belongs to
     MEMBERS,  # one per person, with what finds him: references, identities, referral code
-    SESSIONS,  # one per sign-in on a phone
+    SESSIONS,  # one per sign-in on a phone, and per code that a partner app traded
     PARTNERS,  # one per partner app, with the HMACs of its secrets
     PROGRAMMES,  # one per published version
     SIGNING_KEYS,  # the pairs that sign access tokens, their private halves sealed
@@ -70,6 +73,9 @@ ALL: Final = (
     PRESENCES,  # one per member and partner: when the member last showed his code there
     WRONG_CODES,  # one per client and kind of code: when it last tried codes that do not exist
     GRANTS,  # one per member and partner: the scopes that the member gave it
+    AUTHORIZATIONS,  # one per authorization code, by its hash
+    ASSERTIONS,  # one per assertion by which a partner app proved itself: it works once
+    DENIALS,  # one per session, grant, member or token whose access tokens ended before their time
     FEEDBACK,  # one per member and what it is about: an entry, or a day
     SIGNALS,  # one per thing that happened to a member and stands in no entry, for the cascades
     DEVICES,  # one per installation of the app: where push messages to its member go
@@ -204,6 +210,21 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     TRANSITIONS: (
         # What is forgotten of a member who withdraws, or goes.
         Index(name="member", keys=("member",)),
+        *_KEPT_UNTIL,
+    ),
+    GRANTS: (
+        # The apps that a member let in.
+        Index(name="member_granted", keys=("member", "granted_at")),
+    ),
+    AUTHORIZATIONS: (
+        # What goes when the member takes the grant back.
+        Index(name="member_client", keys=("member", "client")),
+        *_KEPT_UNTIL,
+    ),
+    ASSERTIONS: _KEPT_UNTIL,
+    DENIALS: (
+        # What every process reads every few seconds.
+        Index(name="until", keys=("until",)),
         *_KEPT_UNTIL,
     ),
     CODES: _KEPT_UNTIL,

@@ -24,7 +24,13 @@ from api.scalars import SCALARS
 from domain.partners.scopes import PARTNER_SCOPES, STAFF_SCOPES
 from tests.api.conftest import a_schema
 
-OURS = {"Member.sessions", "Mutation.endSession", "Mutation.refundTopUp", "Mutation.sandboxConfirmTopUp"}
+OURS = {
+    "Mutation.setPartnerKeys",
+    "Member.sessions",
+    "Mutation.endSession",
+    "Mutation.refundTopUp",
+    "Mutation.sandboxConfirmTopUp",
+}
 """What we have beside the contract."""
 CONTRACT = Path(__file__).parents[1] / "contract.graphql"
 MEMBER = MemberCaller(member_id="m1")

@@ -101,6 +101,10 @@ async def test_who_proves_nothing_is_told_nothing(edge: Edge, store: Store, who:
     [
         ({}, "invalid_request", 400),
         ({"grant_type": "password"}, "unsupported_grant_type", 400),
+        ({"grant_type": "authorization_code"}, "invalid_request", 400),
+        ({"grant_type": "authorization_code", "code": "x", "redirect_uri": "y"}, "invalid_request", 400),
+        ({"grant_type": "refresh_token"}, "invalid_request", 400),
+        ({"grant_type": "refresh_token", "refresh_token": "x"}, "invalid_grant", 400),
         ({"grant_type": "client_credentials", "client_secret": "x"}, "invalid_request", 400),
         ({"grant_type": "client_credentials", "client_id": "another"}, "invalid_request", 400),
     ],
@@ -171,7 +175,13 @@ async def test_the_metadata_names_what_there_is(edge: Edge) -> None:
     assert metadata["issuer"] == "http://localhost:8000"
     assert metadata["token_endpoint"] == "http://localhost:8000/oauth/token"
     assert metadata["jwks_uri"] == "http://localhost:8000/.well-known/jwks.json"
-    assert metadata["grant_types_supported"] == ["client_credentials"]
+    assert metadata["grant_types_supported"] == ["authorization_code", "client_credentials", "refresh_token"]
+    assert metadata["code_challenge_methods_supported"] == ["S256"]
+    for name in ("authorization", "token", "revocation", "introspection"):
+        assert metadata[f"{name}_endpoint"].startswith("http://localhost:8000/oauth/")
+    for name in ("token", "revocation", "introspection"):
+        methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+        assert metadata[f"{name}_endpoint_auth_methods_supported"] == methods
 
 
 @pytest.mark.parametrize(
