@@ -49,8 +49,7 @@ AuthorizeAppResult = Annotated[AppAuthorized | NotFound | InvalidInput, strawber
 @strawberry.type
 class AppAuthorizationMutation:
     @described(
-        "Let a partner app in. Returns the address to open, with a single-use code good for 60 seconds. "
-        "Only S256 PKCE. member"
+        "Let a partner app in. Returns the address to open, with a single-use code good for 60 seconds. Only S256 PKCE."
     )
     async def authorize_app(
         self, info: Info, wanted: Annotated[AuthorizeAppInput, strawberry.argument(name="input")]
