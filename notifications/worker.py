@@ -73,9 +73,13 @@ async def advance(
     stalled = 0
     before: tuple[datetime, list[str]] | None = None
     while True:
-        due = await _earliest(store, until=to)
-        at_provider = None if provider is None else await payments.earliest_due(store, until=to)
-        birthday_at = await earliest_birthday(store, range(SLOTS), until=to)
+        due, at_provider, birthday_at = await asyncio.gather(
+            _earliest(store, until=to),
+            payments.earliest_due(store, until=to),
+            earliest_birthday(store, range(SLOTS), until=to),
+        )
+        if provider is None:
+            at_provider = None
         if birthday_at is not None and birthday_at <= min(at_provider or to, to if due is None else due[0]):
             await _move(clock, birthday_at)
             await keep_birthdays(ledger, range(SLOTS), now=clock.now())

@@ -7,7 +7,7 @@ The sample is replayed once; its members' balances, a second replay and the audi
 import calendar
 import gzip
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -19,12 +19,19 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from api.replay import ReceiptsInvalid, instant_of, read_receipts
+from api.replay import Receipt, ReceiptsInvalid, instant_of, read_receipts
+from tests.counted_by_hand import Household, Terms
 from tests.wallet_command import PROGRAMME, SAMPLE, WalletCommand, free_port, wallet_command
 
 ZONE: Final = ZoneInfo("America/New_York")
 TIERS: Final = [(4000, Decimal(2)), (1500, Decimal("1.5")), (500, Decimal("1.25")), (0, Decimal(1))]
 PILOT: Final = {"330", "424"}
+VOUCHERS: Final = {
+    "next-20": "20 % off your next shop",
+    "free-coffee": "A coffee on us",
+    "free-pastry": "A pastry on us",
+    "same-sku-15": "15 % off your favourite",
+}
 LATER: Final = datetime(2018, 6, 15, 12, tzinfo=UTC)
 
 pytestmark = pytest.mark.slow
@@ -39,8 +46,9 @@ class Account:
     metric: dict[date, int] = field(default_factory=lambda: defaultdict(int))
     produce: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
     multiplier: Decimal = Decimal(1)
+    collected: Household = field(default_factory=Household)
 
-    def buy(self, receipt: dict[str, Any]) -> None:
+    def buy(self, receipt: dict[str, Any], printed: Receipt) -> None:
         at = datetime.fromisoformat(receipt["at"])
         day = at.date()
         if not self.points:
@@ -57,6 +65,8 @@ class Account:
         earned = int(Decimal(receipt["total"]) * times) + produce
         self.produce[week] += produce
         self.points.append((earned, gone_after(day)))
+        collected = self.collected.buy(printed, Terms())
+        self.points.append((150 * collected["won"] + collected["points"], gone_after(day)))
         cents = min(int(of(receipt, "PASTRY") * 5), 300)
         matures = day + timedelta(days=14)
         self.cashback.append((cents, matures, months_after(matures, 6) + timedelta(days=1)))
@@ -113,8 +123,8 @@ class Replayed:
     @property
     def accounts(self) -> dict[str, Account]:
         accounts: dict[str, Account] = defaultdict(Account)
-        for receipt in self.receipts:
-            accounts[receipt["household"]].buy(receipt)
+        for receipt, printed in zip(self.receipts, read_receipts(self.file), strict=True):
+            accounts[receipt["household"]].buy(receipt, printed)
         return accounts
 
     def again(self) -> tuple[int, str]:
@@ -144,6 +154,33 @@ class Replayed:
             "cashback": cashback["available"]["amount"],
             "pending": cashback["pending"]["amount"],
         }
+
+    def collected(self, household: str) -> dict[str, Any]:
+        """Levels and counts of badges, longest streaks, stamps, full cards, and vouchers by name and item."""
+        member = self.ask(
+            f'{{ member(by: {{reference: "{household}"}}) {{ badges {{ badge {{ id }} level count }}'
+            " streaks { streak longest } stampCards { card stamps completed } challenges { challenge } } }"
+        )["member"]
+        return {
+            "badges": {each["badge"]["id"]: (each["level"], each["count"]) for each in member["badges"]},
+            "streaks": {each["streak"]: each["longest"] for each in member["streaks"]},
+            "cards": [(each["card"], each["stamps"], each["completed"]) for each in member["stampCards"]],
+            "challenges": member["challenges"],
+            "vouchers": Counter((voucher["name"], voucher["sku"]) for voucher in self.vouchers(household)),
+        }
+
+    def vouchers(self, household: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after = "null"
+        while True:
+            page = self.ask(
+                f'{{ member(by: {{reference: "{household}"}}) {{ vouchers(first: 100, after: {after}) {{'
+                " nodes { name sku } pageInfo { hasNextPage endCursor } } } }"
+            )["member"]["vouchers"]
+            found += page["nodes"]
+            if not page["pageInfo"]["hasNextPage"]:
+                return found
+            after = json.dumps(page["pageInfo"]["endCursor"])
 
     def versions(self) -> dict[str, int]:
         return {
@@ -188,6 +225,22 @@ def test_balances_are_those_counted_by_hand(replayed: Replayed) -> None:
 
     for household, account in replayed.accounts.items():
         assert (household, replayed.balances(household)) == (household, account.on(last_day))
+
+
+def test_badges_streaks_stamps_and_vouchers_are_those_counted_by_hand(replayed: Replayed) -> None:
+    for household, account in replayed.accounts.items():
+        by_hand = account.collected
+
+        assert (household, replayed.collected(household)) == (
+            household,
+            {
+                "badges": {badge: (by_hand.levels[badge], count) for badge, count in by_hand.counts().items()},
+                "streaks": {"weekly": by_hand.weekly.longest, "daily": by_hand.daily.longest},
+                "cards": [("bread", by_hand.stamps, by_hand.cards)],
+                "challenges": [],
+                "vouchers": Counter((VOUCHERS[kind], sku) for kind, sku in by_hand.vouchers),
+            },
+        )
 
 
 def test_a_second_replay_posts_nothing(replayed: Replayed) -> None:

@@ -16,12 +16,16 @@ from domain.programme.mechanism import RETURN, Advance, Document, Happening, Mec
 
 SECTION: Final = "badges"
 
+MAX_DISTINCT: Final = 100
+"""Distinct places or categories that a wallet remembers for a counter; no level or target may ask for more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadgeState:
     """`level` is how many levels were awarded, the last of them at `awarded_at`.
 
-    `count` is of activities. `seen` are the distinct places or categories, no more than the highest level asks for.
+    `count` is of activities. `seen` are the distinct places or categories, also those above the highest level: the
+    next version of the programme may ask for more.
     """
 
     level: int = 0
@@ -39,13 +43,17 @@ def badge_state(progress: Mapping[str, Mapping[str, Document]], badge: str) -> B
 def badge_count(badge: Badge, state: BadgeState, counters: Mapping[str, int], currency: str) -> int:
     """What the badge counts; spend in whole units of the currency. `counters` are the member's, streaks included."""
     if badge.counts == "spend":
-        whole: int = counters.get("spend", 0) // 10 ** exponent(currency)
-        return whole
+        return whole_units(counters.get("spend", 0), currency)
     if badge.counts.startswith("distinct_"):
         return len(state.seen)
     if badge.counts.startswith(ACTIVITY_PREFIX):
         return state.count
     return counters.get(badge.counts, 0)
+
+
+def whole_units(amount_minor: int, currency: str) -> int:
+    """The amount in whole units of the currency, as levels and targets of spend are."""
+    return amount_minor // int(10 ** exponent(currency))
 
 
 def next_threshold(badge: Badge, level: int) -> int | None:
@@ -60,9 +68,9 @@ def distinct(counts: str, happening: Happening) -> Iterable[str]:
     return [line["category"] for line in happening.lines if line["category"]]
 
 
-def with_seen(seen: Sequence[str], new: Iterable[str], *, most: int) -> tuple[str, ...]:
-    """The distinct ones with new ones, in the order in which they came; what is beyond `most` nothing can need."""
-    return tuple(dict.fromkeys((*seen, *new)))[: max(most, len(seen))]
+def with_seen(seen: Sequence[str], new: Iterable[str]) -> tuple[str, ...]:
+    """The distinct ones with new ones, in the order in which they came, at most :data:`MAX_DISTINCT`."""
+    return tuple(dict.fromkeys((*seen, *new)))[:MAX_DISTINCT]
 
 
 def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
@@ -87,7 +95,7 @@ def _counted(badge: Badge, state: BadgeState, happening: Happening) -> BadgeStat
     if badge.counts == happening.event:
         count += 1
     elif badge.counts.startswith("distinct_") and happening.event == "purchase":
-        seen = with_seen(seen, distinct(badge.counts, happening), most=badge.levels[-1])
+        seen = with_seen(seen, distinct(badge.counts, happening))
     return BadgeState(level=state.level, awarded_at=state.awarded_at, count=count, seen=seen)
 
 

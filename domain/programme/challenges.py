@@ -8,12 +8,11 @@ challenge. One that the programme has taken out is forgotten once nothing can co
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from domain.ledger.expiry import start_of_day
-from domain.money import exponent
-from domain.programme.badges import distinct, with_seen
+from domain.programme.badges import distinct, whole_units, with_seen
 from domain.programme.earning import Earnings
 from domain.programme.format import ACTIVITY_PREFIX, Challenge, Definition
 from domain.programme.mechanism import RETURN, Advance, Document, Happening, Mechanism, fixed, together
@@ -59,7 +58,7 @@ def ends_at(challenge: Challenge, zone: ZoneInfo) -> datetime:
 
 def shown_count(challenge: Challenge, count: int, currency: str) -> int:
     """The count in the unit of its target: spend in whole units of the currency."""
-    return count // 10 ** exponent(currency) if challenge.counts == "spend" else count
+    return whole_units(count, currency) if challenge.counts == "spend" else count
 
 
 def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
@@ -78,10 +77,11 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
             continue
         before = _state(states, challenge, programme.zone)
         after = _counted(challenge, before, happening)
-        if before.completed_at is not None or after == before:
+        is_won = shown_count(challenge, after.count, programme.currency) >= challenge.target
+        if before.completed_at is not None or not (is_won or after != before):
             continue
         mark: dict[str, object] = {"count": after.count - before.count}
-        if shown_count(challenge, after.count, programme.currency) >= challenge.target:
+        if is_won:
             after = replace(after, completed_at=happening.now, seen=())
             earned.append(fixed(challenge.award, section=SECTION, identifier=challenge.id, currency=programme.currency))
             mark["completed"] = True
@@ -103,7 +103,7 @@ def _counts(challenge: Challenge, happening: Happening) -> bool:
 def _counted(challenge: Challenge, state: ChallengeState, happening: Happening) -> ChallengeState:
     counts, count = challenge.counts, state.count
     if counts.startswith("distinct_"):
-        seen = with_seen(state.seen, distinct(counts, happening), most=challenge.target)
+        seen = with_seen(state.seen, distinct(counts, happening))
         return replace(state, seen=seen, count=len(seen))
     if counts.startswith("streak."):
         length = happening.counters.get(f"{counts}.current", happening.counters.get(counts, 0))
@@ -132,16 +132,11 @@ def _taken_back(states: Mapping[str, Document], happening: Happening, changed: d
 
 
 def _state(states: Mapping[str, Document], challenge: Challenge, zone: ZoneInfo) -> ChallengeState:
-    window: dict[str, Any] = {
-        "from_on": challenge.from_,
-        "until_on": challenge.until,
-        "closes_at": ends_at(challenge, zone) + LATE,
-    }
-    if challenge.id in states:
-        state = _read(states[challenge.id])
-        if challenge.from_ < state.until_on:
-            return replace(state, **window)
-    return ChallengeState(**window)
+    fresh = ChallengeState(from_on=challenge.from_, until_on=challenge.until, closes_at=ends_at(challenge, zone) + LATE)
+    state = _read(states[challenge.id]) if challenge.id in states else fresh
+    if challenge.from_ >= state.until_on:
+        return fresh
+    return replace(state, from_on=fresh.from_on, until_on=fresh.until_on, closes_at=fresh.closes_at)
 
 
 def _listens(definition: Definition) -> Iterable[str]:

@@ -17,6 +17,7 @@ from babel.core import Locale, UnknownLocaleError
 
 from domain.ledger.expiry import Period, add_period
 from domain.money import AmountError, exponent, to_minor
+from domain.programme.badges import MAX_DISTINCT
 from domain.programme.cascade import check_cascades
 from domain.programme.cel import ConditionError, facts_read, ids_compared, is_condition
 from domain.programme.cel import check as check_condition
@@ -27,7 +28,6 @@ from domain.programme.problem import ProgrammeProblem, Severity
 Found = Iterator[tuple[str, str]]
 """Problems as (path, message)."""
 
-MAX_DISTINCT: Final = 100
 _EPOCH: Final = date(2000, 1, 1)
 _SECTIONS_WITH_IDS: Final = (
     "charities",

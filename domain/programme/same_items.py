@@ -5,6 +5,7 @@ receipt is one purchase of each item on it. The d days end with the day of the n
 purchases that earned an offer are used up by it. A purchase that came so late that its days are over is forgotten.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
@@ -44,8 +45,9 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
         oldest[rule.id] = _first_day(latest_on, within)
         for sku, line in _bought(happening, rule).items():
             key = _key(rule.id, sku)
-            days = sorted([*_days(states.get(key)), happening.day.toordinal()])
-            hit = _hit(days, nth, within)
+            on = happening.day.toordinal()
+            days = sorted([*_days(states.get(key)), on])
+            hit = _hit(days, on, nth=nth, within=within)
             if hit is not None:
                 given = earn_same_item(
                     happening.programme,
@@ -95,9 +97,10 @@ def _bought(happening: Happening, rule: AwardRule) -> dict[str, Mapping[str, Any
     return bought
 
 
-def _hit(days: Sequence[int], nth: int, within: Period) -> int | None:
-    """Where the first n purchases within the days begin, if there are such; `days` are ordinals, in order."""
-    for first in range(len(days) - nth + 1):
+def _hit(days: Sequence[int], on: int, *, nth: int, within: Period) -> int | None:
+    """Where the first n purchases that the one on that day makes n within the days begin; `days` are in order."""
+    latest = bisect_right(days, on) - 1
+    for first in range(max(0, latest - nth + 1), min(latest, len(days) - nth) + 1):
         if days[first] >= _first_day(date.fromordinal(days[first + nth - 1]), within):
             return first
     return None

@@ -96,3 +96,14 @@ async def test_a_badge_that_goes_and_comes_back_with_other_levels_awards_only_wh
     assert [awarded(entry).get("regular") for entry in (fifth, sixth)] == [None, None]
     assert await level(shop, member, "regular") == 2
     await assert_sound(shop.store)
+
+
+async def test_a_badge_whose_levels_are_raised_counts_what_was_above_them(shop_with: OpenShop) -> None:
+    shop = await shop_with(BADGES)
+    member = await shop.member()
+    await shop.buy(member, 500, lines=of("A", "B", "C", "D", "E"))
+    await shop.publish(BADGES.replace("levels: [2, 3], name: {en: Gourmet}", "levels: [2, 3, 5], name: {en: Gourmet}"))
+
+    entry = await shop.buy(member, 100)
+
+    assert awarded(entry)["gourmet"] == [3]

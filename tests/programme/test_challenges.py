@@ -204,3 +204,15 @@ async def test_a_condition_says_what_counts(shop_with: OpenShop) -> None:
     small, large = await shop.buy(member, 999), await shop.buy(member, 1000)
 
     assert (mark(small), mark(large)) == ({}, {"count": 1, "completed": True})
+
+
+async def test_a_target_that_was_lowered_is_reached_with_the_next_that_counts(shop_with: OpenShop) -> None:
+    shop = await shop_with(challenge("distinct_categories", 3))
+    member = await shop.member()
+    await shop.buy(member, **of("BREAD", "MILK"))
+    await shop.publish(challenge("distinct_categories", 2))
+
+    entry = await shop.buy(member, **of("BREAD"))
+
+    assert mark(entry) == {"count": 0, "completed": True}
+    assert entry.points == 150
