@@ -35,6 +35,7 @@ from domain.settings import LOCAL_URL, Settings, SettingsError, read_settings
 from domain.store.clock import Clock
 from domain.store.connection import Store, StoreUnavailable, opened_store
 from domain.store.embedded import EmbeddedUnavailable
+from notifications.devices import devices_of
 from notifications.firebase.admin import FirebaseUnusable
 from notifications.phone.process import PHONE_PORT, PhonesFailed
 from notifications.phone.terminal import NoPhones
@@ -255,12 +256,22 @@ def demo(
 @app.command("phone")
 def phone_command(
     port: Port = PHONE_PORT,
+    member: Annotated[str | None, typer.Option(metavar="ID", help="Only the phones that this member has now.")] = None,
     endpoint: Annotated[
-        list[str] | None, typer.Option(metavar="VALUE", help="Only this phone's; may be given again.")
+        list[str] | None, typer.Option(metavar="VALUE", help="Only this phone; may be given again.")
     ] = None,
+    sandbox: Sandbox = False,
+    data: Data = None,
 ) -> None:
     """Start FCM's stand-in, or join the one that runs on the port, and show what comes onto the phones, live."""
-    show_phones(port, endpoints=endpoint or ())
+    endpoints = list(endpoint or ())
+    if member is not None:
+        settings = _settings([], sandbox=sandbox, data=data)
+        devices = _on_store(settings, lambda store, clock: devices_of(store, member, now=clock.now()))
+        if not devices:
+            raise WrongUse(f"--member is {member}, who has no device; registerDevice gives him one")
+        endpoints += [device.value for device in devices]
+    show_phones(port, endpoints=endpoints)
 
 
 @partners.command("create")

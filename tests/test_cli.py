@@ -212,6 +212,25 @@ def test_the_audit_of_an_empty_wallet_house_is_well(wallet: WalletCommand) -> No
     assert outcome.stdout.startswith("All is well: 0 wallets")
 
 
+def test_the_phones_of_a_member_without_any_are_not_waited_for(wallet: WalletCommand) -> None:
+    outcome = wallet.run("phone", "--member", "nobody")
+
+    assert outcome.returncode == 2
+    assert outcome.stderr == "wallet: --member is nobody, who has no device; registerDevice gives him one\n"
+
+
+def test_credentials_that_cannot_be_used_are_named_before_anything_is_opened(
+    wallet: WalletCommand, tmp_path: Path
+) -> None:
+    account = tmp_path / "account.json"
+    account.write_text("{}", "utf-8")
+
+    outcome = wallet.run("worker", WALLET_FIREBASE_CREDENTIALS=str(account))
+
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith("wallet: WALLET_FIREBASE_CREDENTIALS cannot be used: ")
+
+
 def test_a_wrong_scope_is_named_with_those_that_there_are(wallet: WalletCommand) -> None:
     outcome = wallet.run("partner", "create", "Till", "--scopes", "members:enrol,money:print")
 
