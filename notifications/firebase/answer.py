@@ -48,9 +48,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`reason` is FCM's word for it. `wait_seconds` is the least, before jitter; it grows where `grows`.
+    """`reason` is FCM's word for it. `wait_seconds` is the least, before jitter.
 
-    With `credential` our own was turned down. With `alarm` a person must look at it.
+    Where it `grows` it is twice as long each time. With `credential` our own was turned down. With `alarm` a person
+    must look at it.
     """
 
     fate: Fate
@@ -122,6 +123,7 @@ def _paused(reason: str, *, scope: Scope, credential: bool = False) -> Verdict:
         reason=reason,
         scope=scope,
         wait_seconds=PAUSE_SECONDS,
+        grows=True,
         credential=credential,
         alarm=True,
     )

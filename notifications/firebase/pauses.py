@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final, TypeVar
 
-from notifications.channel import Endpoint, Platform
+from notifications.channel import Endpoint, Fate, Platform
 from notifications.firebase.answer import Scope, Verdict
 
 MAX_REMEMBERED: Final = 10_000
@@ -30,7 +30,7 @@ class Pauses:
         self._project: _Pause | None = None
         self._platforms: dict[Platform | None, _Pause] = {}
         self._devices: OrderedDict[str, _Pause] = OrderedDict()
-        self._failures: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._failures: OrderedDict[_Failing, int] = OrderedDict()
 
     def of(self, endpoint: Endpoint, *, now: datetime) -> tuple[datetime, str] | None:
         """Until when to leave the endpoint alone, and the reason; None where nothing is in the way."""
@@ -45,15 +45,19 @@ class Pauses:
 
     def heed(self, verdict: Verdict, endpoint: Endpoint, delivery: str, *, now: datetime) -> datetime | None:
         """Remembers what the verdict asks for; when this message may be sent again, or None if it need not be."""
-        message = (delivery, endpoint.value)
+        failing: _Failing = {Scope.PROJECT: Scope.PROJECT, Scope.PLATFORM: endpoint.platform}.get(
+            verdict.scope, (delivery, endpoint.value)
+        )
         if verdict.wait_seconds is None:
-            self._failures.pop(message, None)
+            for over in (failing, Scope.PROJECT, endpoint.platform) if verdict.fate is Fate.ACCEPTED else (failing,):
+                self._failures.pop(over, None)
             return None
         wait = verdict.wait_seconds
         if verdict.grows:
-            failures = self._failures.pop(message, 0)
-            wait = min(wait * 2.0 ** min(failures, MAX_DOUBLINGS), MAX_GROWN_SECONDS)
-            _remember(self._failures, message, failures + 1)
+            is_first = verdict.scope is Scope.MESSAGE or self.of(endpoint, now=now) is None
+            failures = max(self._failures.get(failing, 0) + is_first, 1)
+            wait = min(wait * 2.0 ** min(failures - 1, MAX_DOUBLINGS), MAX_GROWN_SECONDS)
+            _remember(self._failures, failing, failures)
         pause = (now + timedelta(seconds=wait), verdict.reason)
         match verdict.scope:
             case Scope.PROJECT:
@@ -72,6 +76,8 @@ class Pauses:
 
 
 _Pause = tuple[datetime, str]
+_Failing = Scope | Platform | tuple[str, str] | None
+"""What failed, and how often in a row: the project, a platform, or one message at one endpoint."""
 
 
 def _later(one: _Pause | None, other: _Pause) -> _Pause:

@@ -170,18 +170,32 @@ async def test_the_quota_of_a_device_holds_that_device_only(phones: Phones, send
 
 async def test_a_wrong_key_of_apns_pauses_ios_only_with_one_alarm(phones: Phones, sender: Sender) -> None:
     phones.script("iphone-1", {"kind": "THIRD_PARTY_AUTH_ERROR"})
+    phones.script("iphone-3", {"kind": "THIRD_PARTY_AUTH_ERROR"})
     before = alarms("push.refused")
 
     outcomes = [
-        await sender.send(phone("iphone-1", Platform.IOS)),
+        *await asyncio.gather(*(sender.send(phone(f"iphone-{number}", Platform.IOS)) for number in (1, 3))),
         await sender.send(phone("iphone-2", Platform.IOS), now=seconds(299)),
         await sender.send(phone("phone-1"), now=seconds(299)),
         await sender.send(phone("iphone-2", Platform.IOS), now=seconds(300)),
     ]
 
-    assert [outcome.fate for outcome in outcomes] == [Fate.RETRY, Fate.RETRY, Fate.ACCEPTED, Fate.ACCEPTED]
-    assert outcomes[1].reason == "THIRD_PARTY_AUTH_ERROR"
+    assert [outcome.fate for outcome in outcomes] == [*[Fate.RETRY] * 3, Fate.ACCEPTED, Fate.ACCEPTED]
+    assert [outcome.retry_at for outcome in outcomes[:2]] == [seconds(300)] * 2
+    assert outcomes[2].reason == "THIRD_PARTY_AUTH_ERROR"
     assert alarms("push.refused") == before + 1
+
+
+async def test_a_pause_is_twice_as_long_each_time_until_a_message_is_taken(phones: Phones, sender: Sender) -> None:
+    phones.script("iphone-1", {"kind": "THIRD_PARTY_AUTH_ERROR", "times": 5}, {}, {"kind": "THIRD_PARTY_AUTH_ERROR"})
+    iphone, now, waits = phone("iphone-1", Platform.IOS), NOW, []
+
+    for _ in range(7):
+        outcome = await sender.send(iphone, now=now, expires_at=seconds(90_000))
+        waits.append(None if outcome.retry_at is None else (outcome.retry_at - now).total_seconds())
+        now = outcome.retry_at or now
+
+    assert waits == [300, 600, 1_200, 2_400, 3_600, None, 300]
 
 
 async def test_our_credential_turned_down_twice_pauses_all(phones: Phones, sender: Sender) -> None:
