@@ -21,6 +21,7 @@ import pytest
 
 from api.replay import Receipt, ReceiptsInvalid, instant_of, read_receipts
 from tests.counted_by_hand import Household, Terms
+from tests.programme.naive_streak import Event, Move, NaiveStreak, Shown
 from tests.wallet_command import PROGRAMME, SAMPLE, WalletCommand, free_port, wallet_command
 
 ZONE: Final = ZoneInfo("America/New_York")
@@ -32,6 +33,7 @@ VOUCHERS: Final = {
     "free-pastry": "A pastry on us",
     "same-sku-15": "15 % off your favourite",
 }
+BEGINNING: Final = datetime(2016, 12, 31, tzinfo=UTC)
 LATER: Final = datetime(2018, 6, 15, 12, tzinfo=UTC)
 
 pytestmark = pytest.mark.slow
@@ -182,6 +184,22 @@ class Replayed:
                 return found
             after = json.dumps(page["pageInfo"]["endCursor"])
 
+    def streaks(self, household: str) -> dict[str, Shown]:
+        member = self.ask(
+            f'{{ member(by: {{reference: "{household}"}}) {{'
+            " streaks { streak current longest freezesLeft safe atRiskAt } } }"
+        )["member"]
+        return {
+            each["streak"]: Shown(
+                current=each["current"],
+                longest=each["longest"],
+                freezes_left=each["freezesLeft"],
+                is_safe=each["safe"],
+                at_risk_at=each["atRiskAt"] and datetime.fromisoformat(each["atRiskAt"]),
+            )
+            for each in member["streaks"]
+        }
+
     def versions(self) -> dict[str, int]:
         return {
             household: self.ask(f'{{ member(by: {{reference: "{household}"}}) {{ wallet {{ version }} }} }}')["member"][
@@ -241,6 +259,21 @@ def test_badges_streaks_stamps_and_vouchers_are_those_counted_by_hand(replayed: 
                 "vouchers": Counter((VOUCHERS[kind], sku) for kind, sku in by_hand.vouchers),
             },
         )
+
+
+def test_streaks_are_as_the_naive_ones_show_them(replayed: Replayed) -> None:
+    printed, here = read_receipts(replayed.file), [Move(BEGINNING, ZONE)]
+
+    for household in replayed.accounts:
+        naive = {
+            "weekly": NaiveStreak(BEGINNING, here, per="week", most_freezes=2, every=4),
+            "daily": NaiveStreak(BEGINNING, here, per="day", most_freezes=1, every=7),
+        }
+        for at in [receipt.occurred_at for receipt in printed if receipt.household == household]:
+            for streak in naive.values():
+                streak.tell(Event(at, None), at)
+        shown = {name: streak.shown(printed[-1].occurred_at) for name, streak in naive.items()}
+        assert (household, replayed.streaks(household)) == (household, shown)
 
 
 def test_a_second_replay_posts_nothing(replayed: Replayed) -> None:

@@ -59,19 +59,22 @@ class NaiveStreak:
         most_freezes: int = 0,
         every: int = 1,
         milestones: Sequence[int] = (),
-        closed: Mapping[str, Sequence[date]],
+        closed: Mapping[str, Sequence[date]] | None = None,
     ) -> None:
         self.begins_at, self.moves, self.per, self.goal = begins_at, moves, per, goal
-        self.most_freezes, self.every, self.milestones, self.closed = most_freezes, every, milestones, closed
-        self.hours: list[tuple[datetime, date, ZoneInfo]] = []
+        self.most_freezes, self.every, self.milestones, self.closed = most_freezes, every, milestones, closed or {}
+        self.hours: list[tuple[datetime, date, ZoneInfo]] = []  # those at which a period or a zone begins
         self.events: list[tuple[Event, date]] = []
+        self.by_period: dict[date, list[tuple[Event, date]]] = {}
         self.paid: list[tuple[int, date]] = []
 
     def tell(self, event: Event, now: datetime) -> list[int]:
         """Tell of an event at an instant; the milestones that are paid for it."""
         if now - event.at > timedelta(days=7):
             return []
-        self.events.append((event, local(event.at, self.zone_at(event.at))))
+        on = local(event.at, self.zone_at(event.at))
+        self.events.append((event, on))
+        self.by_period.setdefault(self.first_of(on), []).append((event, on))
         if not event.counts:
             return []
         runs, new = self.runs(now)[0], []
@@ -145,7 +148,7 @@ class NaiveStreak:
         return is_over and not all(self.is_closed(day) for day in self.days_of(period))
 
     def count(self, period: date) -> int:
-        return sum(event.counts for event, on in self.events if self.first_of(on) == period and not self.is_closed(on))
+        return sum(event.counts for event, on in self.by_period.get(period, ()) if not self.is_closed(on))
 
     def is_closed(self, day: date) -> bool:
         visits = [(on, event.at, event.place) for event, on in self.events if event.place is not None and on <= day]
@@ -153,10 +156,12 @@ class NaiveStreak:
 
     def zones_by_period(self, now: datetime) -> dict[date, set[ZoneInfo]]:
         """The zones that the member was in, by the period that it was there: looked up at every hour."""
-        at = self.hours[-1][0] + HOUR if self.hours else self.begins_at
+        at = self.hours[-1][0] if self.hours else self.begins_at
         while at <= now:
             zone = self.zone_at(at)
-            self.hours.append((at, self.first_of(local(at, zone)), zone))
+            period = self.first_of(local(at, zone))
+            if not self.hours or self.hours[-1][1:] != (period, zone):
+                self.hours.append((at, period, zone))
             at += HOUR
         found: dict[date, set[ZoneInfo]] = {}
         for at, period, zone in self.hours:
