@@ -478,7 +478,7 @@ def _check_conditions(cascade: Cascade, path: str) -> Iterator[tuple[str, str]]:
     conditions: dict[str, str | None] = {f"{path}.when": cascade.when}
     if cascade.audience is not None:
         conditions[f"{path}.audience.when"] = cascade.audience.when
-    for step, where in _all_steps(cascade.steps, f"{path}.steps"):
+    for step, where in all_steps(cascade.steps, f"{path}.steps"):
         conditions[f"{where}.when"] = step.when
         if step.branch is not None and step.branch not in _REACTIONS:
             conditions[f"{where}.branch"] = step.branch
@@ -493,12 +493,13 @@ def _check_conditions(cascade: Cascade, path: str) -> Iterator[tuple[str, str]]:
                 yield where, str(error)
 
 
-def _all_steps(steps: Sequence[StepSection], path: str) -> Iterator[tuple[StepSection, str]]:
+def all_steps(steps: Sequence[StepSection], path: str) -> Iterator[tuple[StepSection, str]]:
+    """The steps and those inside their branches, each with its path below `path`."""
     for index, step in enumerate(steps):
         here = f"{path}.{index}"
         yield step, here
-        yield from _all_steps(step.then, f"{here}.then")
-        yield from _all_steps(step.else_, f"{here}.else")
+        yield from all_steps(step.then, f"{here}.then")
+        yield from all_steps(step.else_, f"{here}.else")
 
 
 def _depths(steps: Sequence[StepSection], depth: int) -> Iterator[int]:
@@ -540,7 +541,7 @@ def _unheard(steps: Sequence[StepSection], path: str, *, sent: bool = False) -> 
             yield f"{here}.{key}", "No path reaches what comes of a reaction: nothing was sent before it."
         yield from _unheard(step.then, f"{here}.then", sent=sent)
         yield from _unheard(step.else_, f"{here}.else", sent=sent)
-        sent = sent or any(one.kind == "send" for one, _ in _all_steps([step], here))
+        sent = sent or any(one.kind == "send" for one, _ in all_steps([step], here))
 
 
 def _too_long(cascade: Cascade, path: str) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ from domain.programme.cel import check as check_condition
 from domain.programme.fields import Amount, Cel, Model, Reference, TextsMark
 from domain.programme.format import Bonus, Challenge, Definition, Valid, groups_of
 from domain.programme.problem import ProgrammeProblem, Severity
+from domain.programme.template_checks import check_templates, warn_of_templates
 
 Found = Iterator[tuple[str, str]]
 """Problems as (path, message)."""
@@ -380,6 +381,7 @@ def _warnings(definition: Definition) -> Found:
         if not facts_read(source) and is_condition(source):
             yield path, "Reads no fact, so it is always the same; leave it out, or name what it depends on."
     yield from _never_together(definition)
+    yield from warn_of_templates(definition)
 
 
 def _never_together(definition: Definition) -> Found:
@@ -414,6 +416,7 @@ _CHECKS: Final[tuple[Callable[[Definition], Found], ...]] = (
     _regions,
     _top_up_limits,
     check_cascades,
+    check_templates,
 )
 
 

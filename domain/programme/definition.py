@@ -5,9 +5,9 @@ in another. Every problem says where it is and what to do.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -86,7 +86,11 @@ _PLACEHOLDERS: Final[Mapping[str, Any]] = {
 """What stands in for a required key that is wrong, so that the rest can be checked."""
 
 
-def _sense_of_the_rest(data: Mapping[str, Any], details: Iterable[ErrorDetails]) -> list[ProgrammeProblem]:
+_OF_TEMPLATES: Final = frozenset({"locales", "messaging", "cascades"})
+"""What templates are judged by: where that is wrong itself, nothing is said of them."""
+
+
+def _sense_of_the_rest(data: Mapping[str, Any], details: Sequence[ErrorDetails]) -> list[ProgrammeProblem]:
     """The problems of sense of what the format does not already refuse."""
     rest = dict(data)
     dropped: dict[str, set[int]] = {}
@@ -101,6 +105,8 @@ def _sense_of_the_rest(data: Mapping[str, Any], details: Iterable[ErrorDetails])
             replaced.add(key)
         else:
             rest.pop(key, None)
+    if not _OF_TEMPLATES.isdisjoint(str(detail["loc"][0]) for detail in details if detail["loc"]):
+        rest.pop("templates", None)
     kept: dict[str, list[int]] = {}
     for key, indexes in dropped.items():
         if key in rest:
@@ -172,11 +178,20 @@ def _unknown_key(detail: ErrorDetails) -> str:
 def _keys_at(path: tuple[int | str, ...]) -> list[str]:
     """The keys of the part of the format that the path leads to."""
     model: type[BaseModel] | None = Definition
+    own_keys = 0
     for part in path:
-        if isinstance(part, str) and model is not None:
+        if own_keys:
+            own_keys -= 1
+        elif isinstance(part, str) and model is not None:
             fields = {field.alias or name: field for name, field in model.model_fields.items()}
+            own_keys = _own_keys(fields[part].annotation) if part in fields else 0
             model = _model_in(fields[part].annotation) if part in fields else None
     return [] if model is None else [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _own_keys(annotation: Any) -> int:
+    """How many levels of keys that the author chooses lie before the model."""
+    return 1 + _own_keys(get_args(annotation)[-1]) if get_origin(annotation) is dict else 0
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

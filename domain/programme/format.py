@@ -9,11 +9,11 @@ alone is checked here; what needs the rest of the programme (currency, reference
     ├── bonuses, vouchers, rewards, referral, plans           what value turns into
     ├── tiers, badges, streaks, stamp_cards, challenges, segments, places
     ├── messaging, cascades                                   what members are told, and when
-    └── templates                                             kept as they are
+    └── templates                                             what a message says, by language
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
@@ -45,6 +45,7 @@ from domain.programme.fields import (
     one_or_many,
 )
 from domain.programme.messaging import Messaging
+from domain.programme.template import TemplateText
 
 
 class Locales(Model):
@@ -566,4 +567,4 @@ class Definition(Model):
     places: Annotated[list[Place], Field(max_length=20 * MAX_ITEMS)] = []
     messaging: Messaging = Messaging()
     cascades: Annotated[list[Cascade], Field(max_length=MAX_ITEMS)] = []
-    templates: dict[str, dict[str, Any]] = {}
+    templates: Annotated[dict[Identifier, dict[str, TemplateText]], Field(max_length=MAX_ITEMS)] = {}

@@ -6,7 +6,7 @@ from pydantic import Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from domain.ledger.expiry import Period, PeriodError, parse_period
-from domain.programme.fields import ClockTime, Identifier, Model
+from domain.programme.fields import ClockTime, Identifier, Model, Texts
 
 Category = Literal["TRANSACTIONAL", "SERVICE", "MARKETING"]
 ChannelName = Literal["PUSH", "EMAIL", "SMS", "INBOX"]
@@ -54,6 +54,9 @@ class Cap(Model):
 
 
 class Messaging(Model):
+    """`links` are what links in messages may begin with; `nameless` is what a member is called who told no name."""
+
     quiet_hours: QuietHours | None = None
     caps: Annotated[list[Cap], Field(max_length=50)] = []
     links: Annotated[list[str], Field(max_length=50)] = []
+    nameless: Texts = {}

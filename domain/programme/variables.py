@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from domain.ledger.entry import EntryKind
+from domain.programme.cascade import ENTRY_EVENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ _PLACE: Final[Mapping[str, Variable]] = MappingProxyType(
 
 EVENTS: Final[Mapping[str, Mapping[str, Variable]]] = MappingProxyType(
     {
-        **{kind.value.lower(): _ENTRY for kind in EntryKind},
+        **dict.fromkeys(ENTRY_EVENTS, _ENTRY),
         "joined": {
             "points": _whole("the points that joining gave"),
             "bonus": _money("what the member's bonus is worth now"),
