@@ -180,6 +180,7 @@ TABLE: Final[Mapping[str, Requirement]] = {
     "Mutation.redeemRewardFor": scopes("points:spend"),
     "Mutation.adjustBalance": scopes("staff:adjust"),
     "Mutation.refundTopUp": scopes("staff:refunds"),
+    "Mutation.setMemberTags": scopes("staff:members"),
     "Mutation.checkProgramme": scopes("staff:programme"),
     "Mutation.publishProgramme": scopes("staff:programme"),
     "Mutation.createPartner": scopes("staff:partners"),

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from api.demo import DemoFailed, run_demo
 from api.replay import ReceiptsInvalid, ReplayFailed, read_receipts
+from api.reports import report_lines
 from api.schema import sdl
 from api.screen import show_audit, show_phones, show_replay
 from api.serve import MAX_PROCESSES, Plan, PortTaken, ServerFailed, serve, work
@@ -31,6 +32,7 @@ from domain.payments.provider import ProviderUnavailable
 from domain.payments.reconciliation import Reconciliation, reconcile
 from domain.programme.definition import DefinitionInvalid, ProgrammeProblem, check_source
 from domain.programme.published import NoProgramme, ProgrammeInvalid, Programmes, Published, VersionConflict, publish
+from domain.reports.report import Report, report
 from domain.settings import LOCAL_URL, Settings, SettingsError, read_settings
 from domain.store.clock import Clock
 from domain.store.connection import Store, StoreUnavailable, opened_store
@@ -200,9 +202,30 @@ def replay_command(
 def audit_command(sandbox: Sandbox = False, data: Data = None) -> None:
     """Prove every wallet, hash and sum from the journal. The exit code is 1 on a difference."""
     settings = _settings([], sandbox=sandbox, data=data)
-    report = _on_store(settings, lambda store, _clock: show_audit(store))
-    if not report.ok:
+    proof = _on_store(settings, lambda store, _clock: show_audit(store))
+    if not proof.ok:
         raise typer.Exit(ANSWER_IS_NO)
+
+
+@app.command("report")
+def report_command(
+    since: Annotated[str, typer.Option("--from", metavar="DAY", help="The first day, in the programme's zone.")],
+    until: Annotated[str, typer.Option("--to", metavar="DAY", help="The day after the last one.")],
+    sandbox: Sandbox = False,
+    data: Data = None,
+) -> None:
+    """Print the programme's numbers over a period; money and rates as `report` of the API gives them."""
+    problems: list[str] = []
+    days = _day("--from", since, problems), _day("--to", until, problems)
+    if not problems and days[0] >= days[1]:
+        problems.append(f"--to is {until}; it should be after --from")
+    settings = _settings(problems, sandbox=sandbox, data=data)
+
+    async def read(store: Store, _clock: Clock) -> Report:
+        return await report(store, await Programmes.open(store), since=days[0], until=days[1])
+
+    for name, value in report_lines(_on_store(settings, read)):
+        typer.echo(f"{name:<24}{value}")
 
 
 @app.command("reconcile")

@@ -39,6 +39,7 @@ from api.tiers import TierStatus, tier_status
 from api.vouchers import Voucher, VoucherConnection, voucher_connection, voucher_type
 from api.wallet import Wallet, wallet_type
 from domain.ledger.command import fingerprint_of
+from domain.ledger.due import as_settled
 from domain.ledger.expiry import local_date
 from domain.ledger.issued import vouchers_by_id
 from domain.ledger.voucher import VoucherStatus
@@ -46,7 +47,7 @@ from domain.ledger.wallet import Wallet as WalletState
 from domain.members.account import Account, account_by_id, account_by_reference
 from domain.members.enrolment import Enrolled, enrol
 from domain.members.member import Member as MemberRecord
-from domain.members.member import is_visible, member_by_id
+from domain.members.member import is_visible, member_by_id, member_facts
 from domain.members.presence import show_code
 from domain.problems import NotFound
 
@@ -63,6 +64,7 @@ class Member(Node):
     """`is_own` is true for the member who signs in with this very request (api.access)."""
 
     state: strawberry.Private[WalletState]
+    record: strawberry.Private[MemberRecord]
     locale: strawberry.Private[str]
     joined_at: datetime
     profile: Profile = strawberry.field(description="scope: members:read")
@@ -90,6 +92,12 @@ class Member(Node):
     @strawberry.field
     def stamp_cards(self, info: Info) -> list[StampCardStatus]:
         return stamp_cards(self.state, info.context.wallet.programmes.current, self.locale, now=info.context.now)
+
+    @described("Segments that the member is in now. scope: staff:members")
+    def segments(self, info: Info) -> list[strawberry.ID]:
+        programme, now = info.context.wallet.programmes.current, info.context.now
+        facts = member_facts(self.record, as_settled(self.state, programme, now), programme, at=now)
+        return [strawberry.ID(segment) for segment in facts.segments]
 
     @described("Those that run now.")
     def challenges(self, info: Info) -> list[ChallengeStatus]:
@@ -247,6 +255,7 @@ def member_type(
         joined_at=member.joined_at,
         profile=profile_type(member, programme),
         state=wallet,
+        record=member,
         locale=locale,
         wallet=wallet_type(wallet, programme, now=context.now, locale=locale, payer=payer),
         tier=tier_status(wallet, programme, now=context.now, locale=locale),

@@ -1,6 +1,7 @@
 """`report`: the programme's numbers over a period, for staff. Rates are between 0 and 1, with four decimals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from datetime import date
 from decimal import ROUND_HALF_EVEN
 from decimal import Decimal as Number
@@ -128,6 +129,25 @@ def report_type(found: reports.Report) -> ProgrammeReport:
             for pilot in found.pilots
         ],
     )
+
+
+def report_lines(found: reports.Report) -> Iterator[tuple[str, str]]:
+    """The report as (name, value), one for each line of a terminal."""
+    told = report_type(found)
+    for each in fields(ProgrammeReport):
+        value = getattr(told, each.name)
+        name = each.name.replace("_", " ")
+        if each.name == "tiers":
+            yield from ((f"tier {count.tier}", f"{count.members:,}") for count in told.tiers)
+        elif each.name == "pilots":
+            for pilot in told.pilots:
+                for side, arm in (("inside", pilot.inside), ("outside", pilot.outside)):
+                    spend = ", ".join(f"{part.amount} {part.currency}" for part in arm.spend)
+                    yield f"{pilot.rule} {side}", f"{arm.purchases:,} purchases, {spend}, {arm.points_earned:,} points"
+        elif isinstance(value, list):
+            yield name, ", ".join(f"{part.amount} {part.currency}" for part in value) or "-"
+        else:
+            yield name, f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def rate(share: Fraction) -> Decimal:

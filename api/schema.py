@@ -29,6 +29,7 @@ from api.reports import ReportQuery
 from api.sandbox import SandboxMutation
 from api.scalars import SCALARS
 from api.sessions import SessionMutation
+from api.tags import TagMutation
 from api.till_top_ups import TillTopUpMutation
 from api.top_ups import TopUpMutation
 from api.transitions import TransitionMutation
@@ -61,6 +62,7 @@ class Mutation(
     ActivityMutation,
     FeedbackMutation,
     ProfileMutation,
+    TagMutation,
     ConsentMutation,
     PreferencesMutation,
     DeviceMutation,

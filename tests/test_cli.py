@@ -231,6 +231,21 @@ def test_credentials_that_cannot_be_used_are_named_before_anything_is_opened(
     assert outcome.stderr.startswith("wallet: WALLET_FIREBASE_CREDENTIALS cannot be used: ")
 
 
+def test_the_report_is_printed_a_number_a_line(wallet: WalletCommand) -> None:
+    assert wallet.run("init", "--programme", str(PROGRAMME)).returncode == 0
+
+    printed = wallet.run("report", "--from", "2026-01-01", "--to", "2027-01-01")
+    wrong = wallet.run("report", "--from", "2026-01-01", "--to", "2026-01-01")
+
+    assert printed.returncode == 0, printed.stderr
+    lines = printed.stdout.splitlines()
+    assert lines[0].split() == ["members", "0"]
+    assert lines[4].split() == ["spend", "0.00", "USD"]
+    assert [line.split()[:2] for line in lines[-4:]] == [["tier", tier] for tier in ("bronze", "silver", "gold", "vip")]
+    assert wrong.returncode == 2
+    assert wrong.stderr == "wallet: --to is 2026-01-01; it should be after --from\n"
+
+
 def test_a_wrong_scope_is_named_with_those_that_there_are(wallet: WalletCommand) -> None:
     outcome = wallet.run("partner", "create", "Till", "--scopes", "members:enrol,money:print")
 

@@ -6,7 +6,7 @@ unknown member from one that is not linked (SEMANTICS §9.2).
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from domain.ledger.posting import POINTS
 from domain.ledger.wallet import Wallet, available
 from domain.programme.facts import MemberFacts
 from domain.programme.programme import Programme
+from domain.programme.segments import segments_of
 from domain.programme.stays import Stays, stays_of
 from domain.programme.tiers import held
 from domain.store.connection import Store
@@ -68,7 +69,7 @@ def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: da
     today = local_date(at, programme.zone)
     birthday, here = member.profile.birthday, local_date(at, zone)
     bought = None if wallet.purchased_at is None else local_date(wallet.purchased_at, programme.zone)
-    return MemberFacts(
+    facts = MemberFacts(
         id=member.id,
         tier="" if programme.tiers is None else held(programme.tiers, wallet.tier).id,
         plan="" if wallet.plan is None else wallet.plan.plan,
@@ -83,6 +84,7 @@ def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: da
         points=available(wallet, POINTS, at),
         tags=member.tags,
     )
+    return replace(facts, segments=segments_of(facts, programme))
 
 
 def celebrated(birthday: date, year: int) -> date:

@@ -30,6 +30,7 @@ OURS = {
     "Mutation.endSession",
     "Mutation.refundTopUp",
     "Mutation.sandboxConfirmTopUp",
+    "Mutation.setMemberTags",
 }
 """What we have beside the contract."""
 CONTRACT = Path(__file__).parents[1] / "contract.graphql"
