@@ -30,6 +30,8 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.payments
 	$(BIN)/python -m benchmarks.purchases_http
+	$(BIN)/python -m benchmarks.programme
+	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.push
 
 format: $(STAMP)

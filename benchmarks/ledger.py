@@ -289,7 +289,7 @@ def server(url: str | None) -> Iterator[str]:
 async def opened_ledger(
     url: str, name: str, members: Sequence[Member], *, source: str | None = None
 ) -> AsyncIterator[tuple[Store, Ledger, Programmes]]:
-    """A database of its own, empty but for the programme (`source`, or the example) and the members' settled wallets."""
+    """A database of its own, empty but for the programme (`source`, or the example) and the members' wallets."""
     async with opened_store(_settings(url, f"benchmark_{name}")) as store:
         clock = Shifted(OPENED_BEFORE)
         await ensure_first(store, source or PROGRAMME.read_text(encoding="utf-8"), now=clock.now())
