@@ -9,16 +9,22 @@ from api.documents import Documents
 from api.graphql_http import GraphQLEndpoint
 from api.health import health_routes
 from api.oauth import oauth_routes
+from api.operations import Operations
+from api.persisted import PersistedDocuments, read_manifests
 from api.webhooks import webhook_routes
+from domain.settings import DocumentMode
 
 
 def build_app(services: Services, schema: strawberry.Schema) -> Starlette:
     """The application on `services`, which it neither opens nor closes.
 
-    Raises AssertionError for a schema with a root field that api.access does not know.
+    Raises AssertionError for a schema with a root field that api.access does not know, and ManifestInvalid.
     """
-    documents = Documents(schema, open_to_all=services.settings.sandbox)
-    graphql = GraphQLEndpoint(documents, services)
+    settings = services.settings
+    documents = Documents(schema, open_to_all=settings.sandbox)
+    trusted = read_manifests(settings.trusted_documents, strict=settings.trusted_documents_mode is DocumentMode.STRICT)
+    operations = Operations(documents, services, PersistedDocuments(services.store, trusted))
+    graphql = GraphQLEndpoint(operations, services)
     return Starlette(
         routes=[
             Route("/graphql", graphql, methods=None),

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from api.demo import DemoFailed, run_demo
+from api.persisted import ManifestInvalid
 from api.replay import ReceiptsInvalid, ReplayFailed, read_receipts
 from api.reports import report_lines
 from api.schema import sdl
@@ -52,6 +53,7 @@ _EXPECTED: Final = (
     EmbeddedUnavailable,
     KeysLocked,
     NoPhones,
+    ManifestInvalid,
     NoProgramme,
     PhonesFailed,
     PortTaken,

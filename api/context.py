@@ -18,6 +18,7 @@ from domain.members.lookup import MemberLookup
 from domain.payments.provider import Provider
 from domain.programme.published import Programmes
 from domain.settings import Settings
+from domain.store.buckets import Buckets
 from domain.store.clock import Clock
 from domain.store.connection import Store
 from notifications.channel import Carrier, Channel
@@ -40,11 +41,18 @@ class Services:
     carriers: Mapping[Channel, Carrier] = field(default_factory=dict)
     members: MemberLookup = field(init=False)
     identities: IdentityTokens = field(init=False)
+    buckets: Buckets = field(init=False)
 
     def __post_init__(self) -> None:
-        """Members are looked up, and issuers' keys kept, for all requests of the process together."""
+        """What all requests share: members are looked up, costs counted and issuers' keys kept for all together."""
         object.__setattr__(self, "members", MemberLookup(self.store))
         object.__setattr__(self, "identities", IdentityTokens(self.settings))
+        object.__setattr__(self, "buckets", Buckets(self.store))
+
+    async def close(self) -> None:
+        """Ends what runs for the requests; who opened the store and the ledger closes those after it."""
+        await self.identities.close()
+        await self.buckets.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ from strawberry.types.field import StrawberryField
 
 from api import access
 from api.context import Context
+from api.cost import MAX_COST, Price, price_of
 from api.errors import BAD_USER_INPUT, ExposedError, formatted, formatted_field_error
 from api.limits import limit_errors, parse_within_limits
 
@@ -52,6 +53,7 @@ PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
 OPERATION_UNKNOWN: Final = "OPERATION_RESOLUTION_FAILURE"
 INTROSPECTION_DISABLED: Final = "INTROSPECTION_DISABLED"
+TOO_COSTLY: Final = "QUERY_TOO_COSTLY"
 KEPT_DOCUMENTS: Final = 500
 MAX_VALIDATION_ERRORS: Final = 20
 MAX_VARIABLE_ERRORS: Final = 20
@@ -74,6 +76,7 @@ class Operation:
     node: OperationDefinitionNode
     guarded: tuple[str, ...]
     introspects: bool
+    price: Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +87,21 @@ class Document:
 
 
 class RequestError(Exception):
-    """The request cannot be executed; `errors` are answered, `code` is that of the stage."""
+    """The request cannot be executed; `errors` are answered, `code` is that of the stage.
 
-    def __init__(self, errors: list[GraphQLError], *, code: str) -> None:
+    `retry_after` is in whole seconds, where the same request may succeed later.
+    """
+
+    def __init__(self, errors: list[GraphQLError], *, code: str, retry_after: int | None = None) -> None:
         self.errors = errors
         self.code = code
+        self.retry_after = retry_after
         super().__init__(code)
+
+    @property
+    def code_shown(self) -> str:
+        """The code of the first of the errors, which may bring its own."""
+        return str((self.errors[0].extensions or {}).get("code", self.code))
 
     def response(self, request_id: str) -> dict[str, Any]:
         """The response's body."""
@@ -129,6 +141,22 @@ class Documents:
         if len(self._kept) > KEPT_DOCUMENTS:
             self._kept.popitem(last=False)
         return document
+
+    def is_kept(self, text: str) -> bool:
+        """Whether preparing this text costs nothing any more."""
+        return text in self._kept
+
+    def cost(self, operation: Operation, variables: Mapping[str, Any]) -> int:
+        """What the operation costs with these variables. Raises RequestError for more than one may cost."""
+        cost = operation.price.of(variables)
+        if cost > MAX_COST:
+            error = ExposedError(
+                f"The operation costs {cost}; at most {MAX_COST} is allowed. Ask for less, or in smaller pages.",
+                code=TOO_COSTLY,
+                details={"cost": cost, "maximum": MAX_COST},
+            )
+            raise RequestError([error], code=TOO_COSTLY)
+        return cost
 
     def select(self, document: Document, name: str | None) -> Operation:
         """The operation called `name`, or the only one. Raises RequestError."""
@@ -237,6 +265,7 @@ def _operations(schema: GraphQLSchema, parsed: DocumentNode) -> dict[str | None,
                 node=node,
                 guarded=tuple(each for each in touched if each in access.TABLE),
                 introspects=any(each.partition(".")[2] in _INTROSPECTION for each in touched),
+                price=price_of(schema, node, fragments),
             )
     return operations
 

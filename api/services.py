@@ -64,23 +64,22 @@ async def opened_services(
         programmes = await Programmes.open(store)
         ledger = Ledger(store, clock, programmes)
         provider = open_provider(settings, store, clock)
+        tokens = await open_tokens(store, settings, clock.now())
         following = asyncio.create_task(programmes.follow(), name="follow-programme")
+        services = Services(
+            settings=settings,
+            store=store,
+            clock=clock,
+            tokens=tokens,
+            programmes=programmes,
+            ledger=ledger,
+            provider=provider,
+            carriers=carriers,
+        )
         try:
-            services = Services(
-                settings=settings,
-                store=store,
-                clock=clock,
-                tokens=await open_tokens(store, settings, clock.now()),
-                programmes=programmes,
-                ledger=ledger,
-                provider=provider,
-                carriers=carriers,
-            )
-            try:
-                yield services
-            finally:
-                await services.identities.close()
+            yield services
         finally:
+            await services.close()
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following

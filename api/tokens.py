@@ -12,7 +12,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from domain.partners.scopes import STAFF_SCOPES, unknown_scopes
 from domain.partners.signing_key import TOKEN_LIFE, Keyring, SigningKey, load_keyring, public_jwk
 from domain.partners.standing import Standing
 from domain.settings import Settings
+from domain.store.buckets import Allowance
 from domain.store.connection import Store
 
 ALGORITHM: Final = "ES256"
@@ -108,14 +109,24 @@ class Tokens:
 
     async def caller_of(self, authorization: str | None, now: datetime) -> Caller:
         """Whom the value of an Authorization header speaks for at `now`."""
+        return (await self.caller_until(authorization, now))[0]
+
+    async def caller_until(self, authorization: str | None, now: datetime) -> tuple[Caller, datetime | None]:
+        """The same, and the instant at which the token ends; None for nobody in particular."""
         if authorization is None:
-            return Anonymous()
+            return Anonymous(), None
         scheme, _, token = authorization.partition(" ")
         claims = await self.claims_of(token.strip(), now) if scheme.lower() == "bearer" else None
         caller = None if claims is None else _caller(claims)
         if isinstance(caller, PartnerCaller) and caller.member_id is not None:
             await self._grant_use.note(caller.member_id, client_id=caller.client_id, now=now)
-        return caller or Anonymous(token_refused=True)
+        if claims is None or caller is None:
+            return Anonymous(token_refused=True), None
+        return caller, datetime.fromtimestamp(claims["exp"], UTC)
+
+    def allowance_of(self, client_id: str) -> Allowance | None:
+        """The bucket of cost that was set for a partner whose token was just verified; None for the usual one."""
+        return self._standing.allowance(client_id)
 
     async def claims_of(self, token: str, now: datetime) -> Mapping[str, Any] | None:
         """The claims of an access token that holds at `now`: not ended before its time, and of who is welcome."""

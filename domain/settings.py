@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ STRIPE_URL: Final = "https://api.stripe.com"
 FIREBASE_EMULATOR: Final = "FIREBASE_AUTH_EMULATOR_HOST"
 """Firebase's own variable, which its library reads for itself."""
 LOCAL_URL: Final = "http://localhost:8000"
+LOOPBACK_PROXIES: Final = ("127.0.0.1", "::1")
 
 _T = TypeVar("_T")
 
@@ -41,6 +42,13 @@ class Mode(StrEnum):
     SANDBOX = "sandbox"
 
 
+class DocumentMode(StrEnum):
+    """Which documents members and anonymous callers may run: any, or only those of a manifest."""
+
+    LENIENT = "lenient"
+    STRICT = "strict"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OidcIssuer:
     """An OpenID Connect issuer as it names itself, to the character, and the audiences that its tokens may be for.
@@ -57,7 +65,8 @@ class Settings:
     """The settings of DESIGN §7, checked. Secrets are left out of the `repr`.
 
     `mongodb_url` is None where the embedded server on the folder `data` is meant. URLs have no slash at
-    their end; issuers stay as they were written.
+    their end; issuers stay as they were written. `trusted_proxies` are addresses and networks whose
+    X-Forwarded-For is believed.
     """
 
     mode: Mode
@@ -75,6 +84,9 @@ class Settings:
     stripe_key: str | None = field(repr=False)
     stripe_webhook_secret: str | None = field(repr=False)
     stripe_url: str
+    trusted_documents: tuple[Path, ...]
+    trusted_documents_mode: DocumentMode
+    trusted_proxies: tuple[str, ...]
 
     @property
     def sandbox(self) -> bool:
@@ -109,6 +121,9 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | Pa
         stripe_key=source.read("stripe_key", _stripe_key_for(production=production), None),
         stripe_webhook_secret=source.read("stripe_webhook_secret", _stripe_webhook_secret, None),
         stripe_url=source.read("stripe_url", _url_for(production=production), STRIPE_URL),
+        trusted_documents=source.read("trusted_documents", _files, ()),
+        trusted_documents_mode=source.read("trusted_documents_mode", _document_mode, DocumentMode.LENIENT),
+        trusted_proxies=source.read("trusted_proxies", _networks, LOOPBACK_PROXIES),
     )
     if production:
         source.require("secret", f"at least {SECRET_LENGTH} characters at random (openssl rand -hex 32)")
@@ -123,6 +138,8 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | Pa
             "stripe_webhook_secret",
             "the webhook's signing secret (whsec_…), as WALLET_STRIPE_KEY is set",
         )
+    if settings.trusted_documents_mode is DocumentMode.STRICT:
+        source.require("trusted_documents", "the app's manifest, as WALLET_TRUSTED_DOCUMENTS_MODE is strict")
     if source.problems:
         raise SettingsError(tuple(source.problems))
     return settings
@@ -192,6 +209,26 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise _Wrong(f"is {text!r}, where there is no file; it should be the path of a file that can be read")
     return path
+
+
+def _files(text: str) -> tuple[Path, ...]:
+    return tuple(_file(each.strip()) for each in text.split(",") if each.strip())
+
+
+def _document_mode(text: str) -> DocumentMode:
+    if text not in {*DocumentMode}:
+        raise _Wrong(f"is {text!r}; it should be lenient or strict")
+    return DocumentMode(text)
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    networks = tuple(re.split(r"[\s,]+", text))
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError:
+            raise _Wrong(f"has {network!r}; it should be addresses or networks such as 10.0.0.0/8") from None
+    return networks
 
 
 def _url_for(*, production: bool) -> Callable[[str], str]:

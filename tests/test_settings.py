@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from domain.settings import SANDBOX_SECRET, Mode, OidcIssuer, Settings, SettingsError, read_settings
+from domain.settings import (
+    SANDBOX_SECRET,
+    DocumentMode,
+    Mode,
+    OidcIssuer,
+    Settings,
+    SettingsError,
+    read_settings,
+)
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PRODUCTION = {"WALLET_SECRET": SECRET, "WALLET_PUBLIC_URL": "https://wallet.example.com"}
@@ -36,6 +44,9 @@ def test_a_sandbox_needs_nothing_set() -> None:
         stripe_key=None,
         stripe_webhook_secret=None,
         stripe_url="https://api.stripe.com",
+        trusted_documents=(),
+        trusted_documents_mode=DocumentMode.LENIENT,
+        trusted_proxies=("127.0.0.1", "::1"),
     )
 
 
@@ -67,6 +78,9 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
             "WALLET_STRIPE_KEY": "sk_test_1",
             "WALLET_STRIPE_WEBHOOK_SECRET": "whsec_1",
             "WALLET_STRIPE_URL": "http://127.0.0.1:8420",
+            "WALLET_TRUSTED_DOCUMENTS": f"{file}, {file}",
+            "WALLET_TRUSTED_DOCUMENTS_MODE": "strict",
+            "WALLET_TRUSTED_PROXIES": "10.0.0.0/8, ::1",
         }
     )
 
@@ -89,6 +103,9 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
         stripe_key="sk_test_1",
         stripe_webhook_secret="whsec_1",
         stripe_url="http://127.0.0.1:8420",
+        trusted_documents=(file, file),
+        trusted_documents_mode=DocumentMode.STRICT,
+        trusted_proxies=("10.0.0.0/8", "::1"),
     )
 
 

@@ -11,6 +11,7 @@ folds the rest in. A refusal takes no sequence, so before it is kept the journal
 """
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -180,7 +181,10 @@ class Ledger:
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Too many commands wait. Send it again, with the same key.")
         if self._runner is None:
-            self._runner = asyncio.create_task(self._run(), name="ledger-commit")
+            # A context of its own: it outlives the request that is the first to commit, and its deadline.
+            self._runner = asyncio.get_running_loop().create_task(
+                self._run(), name="ledger-commit", context=contextvars.Context()
+            )
         future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + DEADLINE_SECONDS
         self._waiting.append(_Attempt(member, command, future, deadline, seek=command is None))

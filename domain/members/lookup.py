@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,8 @@ class MemberLookup:
         self._ids.update(ids)
         self._keys.update(keys.values())
         if self._next is None:
-            self._next = asyncio.create_task(self._read(), name="member-lookup")
+            # A context of its own: others wait for it as well, whatever the deadline of the first is.
+            self._next = asyncio.get_running_loop().create_task(self._read(), name="member-lookup", context=Context())
         everybody = await asyncio.shield(self._next)
         return Found(
             by_id={wanted: everybody.by_id[wanted] for wanted in ids if wanted in everybody.by_id},

@@ -17,6 +17,7 @@ from pymongo import ReturnDocument
 
 from domain.derived_key import derive_key
 from domain.partners.scopes import PARTNER_SCOPES, unknown_scopes
+from domain.store.buckets import Allowance
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 
@@ -181,6 +182,27 @@ async def partners_by_id(store: Store, client_ids: Sequence[str]) -> dict[str, P
     """Those who exist, disabled or not, by their client ids."""
     found = store.partners.find({"_id": {"$in": list(client_ids)}})
     return {document["_id"]: partner_from(document) async for document in found}
+
+
+async def set_allowance(store: Store, client_id: str, allowance: Allowance | None) -> bool:
+    """Sets the partner's bucket of cost, None for the one that all have; whether there is such a partner.
+
+    Every process learns of it within half a minute (domain.partners.standing).
+    """
+    if allowance is None:
+        change: dict[str, Any] = {"$unset": {"allowance": True}}
+    else:
+        stored = {"capacity": allowance.capacity, "refill_per_second": allowance.refill_per_second}
+        change = {"$set": to_bson({"allowance": stored})}
+    return (await store.partners.update_one({"_id": client_id}, change)).matched_count == 1
+
+
+def allowance_from(document: Mapping[str, Any]) -> Allowance | None:
+    """What `set_allowance` wrote into the partner's document."""
+    stored = document.get("allowance")
+    if stored is None:
+        return None
+    return Allowance(capacity=stored["capacity"], refill_per_second=stored["refill_per_second"])
 
 
 def _new_secret() -> str:

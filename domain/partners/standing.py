@@ -8,6 +8,8 @@ import time
 from collections import OrderedDict
 from typing import Final
 
+from domain.partners.partner import allowance_from
+from domain.store.buckets import Allowance
 from domain.store.connection import Store
 
 KNOWN_FOR_SECONDS: Final = 30.0
@@ -19,7 +21,7 @@ class Standing:
 
     def __init__(self, store: Store) -> None:
         self._partners = store.partners
-        self._known: OrderedDict[str, tuple[float, bool]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, bool, Allowance | None]] = OrderedDict()
 
     async def welcome(self, client_id: str) -> bool:
         """True for a partner that exists and is not disabled."""
@@ -27,13 +29,18 @@ class Standing:
         if known is not None and time.monotonic() - known[0] < KNOWN_FOR_SECONDS:
             return known[1]
         asked_at = time.monotonic()
-        document = await self._partners.find_one({"_id": client_id}, {"disabled": True})
+        document = await self._partners.find_one({"_id": client_id}, {"disabled": True, "allowance": True})
         welcome = document is not None and not document["disabled"]
-        self._known[client_id] = (asked_at, welcome)
+        self._known[client_id] = (asked_at, welcome, allowance_from(document or {}))
         self._known.move_to_end(client_id)
         if len(self._known) > KNOWN_PARTNERS:
             self._known.popitem(last=False)
         return welcome
+
+    def allowance(self, client_id: str) -> Allowance | None:
+        """The bucket that was set for a partner who was just welcome; None for the one that all have."""
+        known = self._known.get(client_id)
+        return None if known is None else known[2]
 
     def forget(self, client_id: str) -> None:
         """Ask the database again, for what is known of this partner is known to be old."""

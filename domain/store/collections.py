@@ -47,6 +47,8 @@ SIGNALS: Final = "signals"
 DEVICES: Final = "devices"
 INBOX: Final = "inbox"
 TRANSITIONS: Final = "transitions"
+BUCKETS: Final = "buckets"
+PERSISTED_DOCUMENTS: Final = "persisted_documents"
 
 ALL: Final = (
     WALLETS,  # one per member: the fold of that member's journal
@@ -81,6 +83,8 @@ ALL: Final = (
     DEVICES,  # one per installation of the app: where push messages to its member go
     INBOX,  # one per message to a member
     TRANSITIONS,  # one per member and place where a cascade cools down: which transition counted last
+    BUCKETS,  # one per caller of late: what he may still ask for; gone ten minutes after
+    PERSISTED_DOCUMENTS,  # GraphQL documents that clients registered by their hash
 )
 
 _INDEX_CONFLICTS: Final = {85, 86}  # IndexOptionsConflict, IndexKeySpecsConflict
@@ -230,6 +234,8 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     CODES: _KEPT_UNTIL,
     PRESENCES: _KEPT_UNTIL,
     WRONG_CODES: _KEPT_UNTIL,
+    BUCKETS: _KEPT_UNTIL,
+    PERSISTED_DOCUMENTS: _KEPT_UNTIL,
 }
 
 

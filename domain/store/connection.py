@@ -78,6 +78,8 @@ class Store:
     devices: AsyncCollection[Document] = field(init=False)
     inbox: AsyncCollection[Document] = field(init=False)
     transitions: AsyncCollection[Document] = field(init=False)
+    buckets: AsyncCollection[Document] = field(init=False)
+    persisted_documents: AsyncCollection[Document] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in collections.ALL:

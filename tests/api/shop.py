@@ -255,7 +255,7 @@ async def opened_services(store: Store, settings: Settings) -> AsyncIterator[tup
         provider=open_provider(settings, store, clock),
     )
     yield services, clock
-    await services.identities.close()
+    await services.close()
     await ledger.close()
     if services.provider is not None:
         await services.provider.close()

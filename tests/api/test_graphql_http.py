@@ -50,7 +50,7 @@ async def test_json_is_answered_unless_the_client_asks_for_more(edge: Edge, acce
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json; charset=utf-8"
-    assert response.json() == {"data": {"programme": {"name": "Café"}}}
+    assert response.json()["data"] == {"programme": {"name": "Café"}}
 
 
 async def test_the_response_type_of_graphql_is_answered_where_it_is_liked_as_well(edge: Edge) -> None:
@@ -126,7 +126,7 @@ async def test_nulls_are_as_good_as_left_out(edge: Edge) -> None:
         },
     )
 
-    assert response.json() == {"data": {"programme": {"name": "Café"}}}
+    assert response.json()["data"] == {"programme": {"name": "Café"}}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_queries_go_by_get_with_variables(edge: Edge) -> None:
         headers={"Authorization": f"Bearer {token}"},
     )
 
-    assert response.json() == {"data": {"places": 3}}
+    assert response.json()["data"] == {"places": 3}
 
 
 async def test_a_mutation_by_get_is_405_and_does_nothing(edge: Edge) -> None:
@@ -243,7 +243,7 @@ async def test_a_mebibyte_is_refused_over_a_real_connection_and_the_next_request
 
     assert large.status_code == 413
     assert codes(large) == ["BODY_TOO_LARGE"]
-    assert small.json() == {"data": {"programme": {"name": "Café"}}}
+    assert small.json()["data"] == {"programme": {"name": "Café"}}
 
 
 async def test_every_response_names_its_request(edge: Edge) -> None:
@@ -319,7 +319,7 @@ async def test_a_field_that_is_left_out_by_condition_needs_no_scope_and_is_guard
     without = await edge.ask(query, {"w": False}, token=token)
     withit = await edge.ask(query, {"w": True}, token=token)
 
-    assert without.json() == {"data": {"member": {"id": "m1"}}}
+    assert without.json()["data"] == {"member": {"id": "m1"}}
     assert codes(withit) == ["FORBIDDEN"]
 
 
@@ -468,7 +468,7 @@ async def test_a_page_has_1_to_100_items(edge: Edge, first: int) -> None:
 async def test_the_language_is_the_one_that_the_client_likes_best(edge: Edge) -> None:
     response = await edge.ask("{ programme { locale } }", headers={"Accept-Language": "en;q=0.4, sl-SI, <script>;q=2"})
 
-    assert response.json() == {"data": {"programme": {"locale": "sl-SI"}}}
+    assert response.json()["data"] == {"programme": {"locale": "sl-SI"}}
 
 
 async def test_the_process_tells_that_it_lives_and_is_ready(edge: Edge) -> None:

@@ -49,7 +49,7 @@ async def test_authlibs_client_gets_a_token_that_opens_the_api(edge: Edge, metho
     assert token["token_type"] == "Bearer"
     assert token["expires_in"] == 600
     assert token["scope"] == "members:read"
-    assert response.json() == {"data": {"member": {"id": "m1"}}}
+    assert response.json()["data"] == {"member": {"id": "m1"}}
 
 
 async def test_without_a_wish_all_scopes_are_granted_and_the_answer_is_not_stored(edge: Edge) -> None:

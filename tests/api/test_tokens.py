@@ -150,7 +150,7 @@ async def test_a_token_that_does_not_hold_is_refused_like_every_other(edge: Edge
 async def test_the_forgeries_start_from_a_token_that_holds(edge: Edge) -> None:
     response = await edge.ask(ME, token=forged(edge))
 
-    assert response.json() == {"data": {"me": {"id": "m1"}}}
+    assert response.json()["data"] == {"me": {"id": "m1"}}
 
 
 @pytest.mark.parametrize("header", ["Basic bTE6cHc=", "Bearer", "bearer  ", "Token abc"])
@@ -163,7 +163,7 @@ async def test_another_scheme_is_no_token(edge: Edge, header: str) -> None:
 async def test_a_public_field_is_open_to_who_brings_an_old_token(edge: Edge) -> None:
     response = await edge.ask("{ programme { name } }", token="garbage")
 
-    assert response.json() == {"data": {"programme": {"name": "Café"}}}
+    assert response.json()["data"] == {"programme": {"name": "Café"}}
 
 
 async def test_a_token_holds_for_ten_minutes_of_the_sandboxs_clock(edge: Edge) -> None:
@@ -174,7 +174,7 @@ async def test_a_token_holds_for_ten_minutes_of_the_sandboxs_clock(edge: Edge) -
     await edge.pass_time(timedelta(seconds=11))
     after = await edge.ask(ME, token=issued.text)
 
-    assert before.json() == {"data": {"me": {"id": "m1"}}}
+    assert before.json()["data"] == {"me": {"id": "m1"}}
     assert codes(after) == ["UNAUTHENTICATED"]
 
 
@@ -273,7 +273,7 @@ async def test_a_clock_that_jumps_years_leaves_no_moment_without_a_key(edge: Edg
     await edge.pass_time(timedelta(hours=2))
     later = await edge.ask(ME, token=await edge.member_token())
 
-    assert after.json() == later.json() == {"data": {"me": {"id": "m1"}}}
+    assert after.json() == later.json()["data"] == {"me": {"id": "m1"}}
 
 
 async def test_a_key_that_another_process_made_is_found(edge: Edge, store: Store, settings: Settings) -> None:

@@ -1,0 +1,85 @@
+"""What operations cost, and that nobody gets more than his bucket holds."""
+
+import pytest
+from graphql import FragmentDefinitionNode, OperationDefinitionNode, parse
+
+from api.cost import price_of
+from api.schema import build_schema
+from tests.api.shop import Shop, codes, data
+
+SCHEMA = build_schema(sandbox=True)._schema
+RICH = "nodes { id place { id } balanceAfter { points } awards { tier } }"
+THOUSAND = f"""{{ me {{ wallet {{
+  a: activity(first: 100) {{ {RICH} }} b: activity(first: 100) {{ {RICH} }}
+  c: activity(first: 96) {{ nodes {{ place {{ id }} }} }}
+}} }} }}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "cost"),
+    [
+        ("{ __typename }", {}, 1),
+        ("{ me { id } }", {}, 1),
+        ("{ me { tier { tier { name } } wallet { points { available } } } }", {}, 5),
+        ("{ me { wallet { activity { nodes { id } } } } }", {}, 1 + 1 + 2 + 20),
+        ("{ me { wallet { activity(first: 7) { edges { cursor node { id place { id } } } } } } }", {}, 4 + 7 * 2),
+        ("query($n: Int = 7) { me { rewards(first: $n) { nodes { id } pageInfo { endCursor } } } }", {}, 1 + 2 + 7),
+        ("query($n: Int = 7) { me { rewards(first: $n) { nodes { id } } } }", {"n": 30}, 1 + 2 + 30),
+        ("{ me { ...A ...A } } fragment A on Member { wallet { version } }", {}, 3),
+        ("mutation { sandboxStaffToken(scopes: []) }", {}, 10),
+        ('mutation { signOut(refreshToken: "x") { __typename } }', {}, 10),
+        (
+            "mutation($i: [PurchaseInput!]!) {recordPurchases(inputs: $i) { ...on PurchaseRecorded {entry {id}} } }",
+            {"i": [{}] * 100},
+            10 + 100 * 2,
+        ),
+        ("{ __schema { types { name } } }", {}, 100),
+        (THOUSAND, {}, 1_000),
+    ],
+    ids=lambda value: value[:60] if isinstance(value, str) else None,
+)
+def test_an_operation_costs(text: str, variables: dict[str, object], cost: int) -> None:
+    document = parse(text)
+    fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
+    (operation,) = (each for each in document.definitions if isinstance(each, OperationDefinitionNode))
+
+    assert price_of(SCHEMA, operation, fragments).of(variables) == cost
+
+
+async def test_a_thousand_is_served_with_its_cost_and_one_more_is_refused(shop: Shop) -> None:
+    member = await shop.enrol()
+    dearer = THOUSAND.replace("me {", "me { referral { code }", 1)
+
+    token = await shop.member_token(member)
+    refused = await shop.ask(dearer, token=token)
+    served = await shop.ask(THOUSAND, token=await shop.member_token(await shop.enrol()))
+
+    assert served["extensions"] == {"cost": 1_000}
+    assert codes(refused) == ["QUERY_TOO_COSTLY"]
+    assert refused["errors"][0]["extensions"]["cost"] == 1_001
+
+
+async def test_a_member_who_spent_his_bucket_is_told_when_to_come_back_and_others_are_served(shop: Shop) -> None:
+    member, other = await shop.enrol(), await shop.enrol()
+    token = await shop.member_token(member)
+    headers = {"Authorization": f"Bearer {token}"}
+    body = {"query": "{ me { wallet { activity(first: 94) { nodes { id } } } } }"}
+
+    answers = [await shop.http.post("/graphql", json=body, headers=headers) for _ in range(14)]
+    refused = answers[-1]
+
+    # 98 each, 5 for a new document, and what a second or so gives back.
+    assert 10 <= [each.status_code for each in answers].count(200) <= 13
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    assert codes(refused.json()) == ["RATE_LIMITED"]
+    assert data(await shop.ask("{ me { id } }", token=await shop.member_token(other))) == {"me": {"id": other}}
+
+
+async def test_what_is_refused_costs_as_well(shop: Shop) -> None:
+    token = await shop.member_token(await shop.enrol())
+
+    answers = [await shop.ask("{ nothing }", token=token) for _ in range(120)]
+
+    assert codes(answers[0]) == ["GRAPHQL_VALIDATION_FAILED"]
+    assert codes(answers[-1]) == ["RATE_LIMITED"]
