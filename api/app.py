@@ -2,12 +2,14 @@
 
 import strawberry
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from api.context import Services
 from api.documents import Documents
 from api.graphql_http import GraphQLEndpoint
+from api.graphql_ws import GraphQLSocketEndpoint
 from api.health import health_routes
+from api.live import Live
 from api.oauth import oauth_routes
 from api.operations import Operations
 from api.persisted import PersistedDocuments, read_manifests
@@ -16,7 +18,7 @@ from domain.settings import DocumentMode
 
 
 def build_app(services: Services, schema: strawberry.Schema) -> Starlette:
-    """The application on `services`, which it neither opens nor closes.
+    """The application on `services`, which it neither opens nor closes. `state.live` is to be closed when it stops.
 
     Raises AssertionError for a schema with a root field that api.access does not know, and ManifestInvalid.
     """
@@ -24,12 +26,16 @@ def build_app(services: Services, schema: strawberry.Schema) -> Starlette:
     documents = Documents(schema, open_to_all=settings.sandbox)
     trusted = read_manifests(settings.trusted_documents, strict=settings.trusted_documents_mode is DocumentMode.STRICT)
     operations = Operations(documents, services, PersistedDocuments(services.store, trusted))
-    graphql = GraphQLEndpoint(operations, services)
-    return Starlette(
+    live = Live(services)
+    graphql = GraphQLEndpoint(operations, services, live)
+    app = Starlette(
         routes=[
             Route("/graphql", graphql, methods=None),
+            WebSocketRoute("/graphql/ws", GraphQLSocketEndpoint(operations, services, live)),
             *oauth_routes(services),
             *webhook_routes(services),
             *health_routes(services),
         ]
     )
+    app.state.live = live
+    return app

@@ -335,7 +335,7 @@ def token_staff(
     typer.echo(_issue(issue, url=url, sandbox=sandbox, data=data))
 
 
-@tokens.command("member")
+@tokens.command("member", context_settings={"ignore_unknown_options": True})
 def token_member(
     member: Annotated[str, typer.Argument(metavar="ID", help="The member's id.")],
     url: Annotated[str | None, typer.Option(help="Where the sandbox is served (WALLET_PUBLIC_URL).")] = None,

@@ -19,6 +19,7 @@ from domain.payments.provider import Provider
 from domain.programme.published import Programmes
 from domain.settings import Settings
 from domain.store.buckets import Buckets
+from domain.store.changes import Changes
 from domain.store.clock import Clock
 from domain.store.connection import Store
 from notifications.channel import Carrier, Channel
@@ -42,16 +43,19 @@ class Services:
     members: MemberLookup = field(init=False)
     identities: IdentityTokens = field(init=False)
     buckets: Buckets = field(init=False)
+    changes: Changes = field(init=False)
 
     def __post_init__(self) -> None:
-        """What all requests share: members are looked up, costs counted and issuers' keys kept for all together."""
+        """What all requests share: look-ups of members, costs, changes that are followed, keys of issuers."""
         object.__setattr__(self, "members", MemberLookup(self.store))
         object.__setattr__(self, "identities", IdentityTokens(self.settings))
         object.__setattr__(self, "buckets", Buckets(self.store))
+        object.__setattr__(self, "changes", Changes(self.store))
 
     async def close(self) -> None:
         """Ends what runs for the requests; who opened the store and the ledger closes those after it."""
         await self.identities.close()
+        await self.changes.close()
         await self.buckets.close()
 
 

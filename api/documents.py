@@ -7,7 +7,8 @@ is refused between the two, before anything is done.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import MISSING, dataclass
 from inspect import isawaitable
 from operator import attrgetter
@@ -30,7 +31,9 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    create_source_event_stream,
     execute,
+    execute_subscription_event,
     get_named_type,
     is_required_input_field,
     specified_rules,
@@ -202,13 +205,55 @@ class Documents:
             max_coercion_errors=MAX_VARIABLE_ERRORS,
         )
         result: ExecutionResult = await _awaited(outcome) if isawaitable(outcome) else outcome
-        if result.errors is None:
-            return Response(body={"data": result.data}, executed=True)
-        if result.data is None and all(error.path is None for error in result.errors):
+        if result.errors and result.data is None and all(error.path is None for error in result.errors):
             errors = self._variable_errors(operation, variables) or result.errors
             return Response(body=RequestError(errors, code=BAD_USER_INPUT).response(context.request_id), executed=False)
-        errors_shown = [formatted_field_error(error, request_id=context.request_id) for error in result.errors]
-        return Response(body={"errors": errors_shown, "data": result.data}, executed=True)
+        return self._executed(result, context.request_id)
+
+    async def subscribe(
+        self, operation: Operation, variables: Mapping[str, Any], renewed: Callable[[], Context]
+    ) -> AsyncGenerator[Response, None]:
+        """A response for each event of a subscription that was admitted, each with a context of its own instant.
+
+        A failure of the subscription itself is its last response. Raises RequestError for variables that cannot be
+        taken.
+        """
+        context = renewed()
+        executor = StrawberryGraphQLCoreExecutionContext.build(
+            self._schema,
+            operation.document,
+            context_value=context,
+            raw_variable_values=dict(variables),
+            operation_name=operation.name,
+            is_awaitable=_IS_AWAITABLE,
+            hide_suggestions=not self._open_to_all,
+            max_coercion_errors=MAX_VARIABLE_ERRORS,
+        )
+        if isinstance(executor, list):
+            raise RequestError(self._variable_errors(operation, variables) or executor, code=BAD_USER_INPUT)
+        made = create_source_event_stream(executor)
+        source = await made if isawaitable(made) else made
+        if isinstance(source, ExecutionResult):
+            raise RequestError(source.errors or [], code=BAD_USER_INPUT)
+        async with aclosing(cast("AsyncGenerator[Any, None]", source)):
+            try:
+                async for event in source:
+                    context = renewed()
+                    each = executor.build_per_event_executor(event)
+                    each.context_value = context
+                    outcome = execute_subscription_event(each)
+                    result = await _awaited(outcome) if isawaitable(outcome) else outcome
+                    yield self._executed(result, context.request_id)
+            except ExposedError as error:
+                yield Response(
+                    body={"errors": [formatted_field_error(error, request_id=context.request_id)]}, executed=True
+                )
+
+    def _executed(self, result: ExecutionResult, request_id: str) -> Response:
+        if not result.errors:
+            return Response(body={"data": result.data}, executed=True)
+        shown = [formatted_field_error(error, request_id=request_id) for error in result.errors]
+        return Response(body={"errors": shown, "data": result.data}, executed=True)
 
     def _validated(self, text: str) -> Document:
         try:

@@ -14,13 +14,14 @@ import orjson
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response as HttpResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.context import Context, Services
 from api.documents import RequestError, Response
 from api.errors import failure
 from api.graphql_request import (
     EVENT_STREAM,
+    GRAPHQL_RESPONSE,
     JSON,
     HttpRefusal,
     Parameters,
@@ -30,8 +31,10 @@ from api.graphql_request import (
     takes_gzip,
 )
 from api.graphql_response import cached, failure_status, http_response, refused, status_of
+from api.graphql_sse import EventStream
+from api.live import Live, TooManyStreams
 from api.metrics import REFUSED, SECONDS, refusal_kind
-from api.operations import Admitted, KindRefused, Operations
+from api.operations import RATE_LIMITED, Admitted, KindRefused, Operations
 
 _GRAPHIQL: Final = Path(__file__).with_name("graphiql.html")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -48,16 +51,17 @@ _PAGE_HEADERS: Final = {
 class GraphQLEndpoint:
     """The ASGI application at `/graphql`."""
 
-    def __init__(self, operations: Operations, services: Services) -> None:
+    def __init__(self, operations: Operations, services: Services, live: Live) -> None:
         self._operations = operations
         self._services = services
+        self._live = live
         self._page = _GRAPHIQL.read_bytes() if services.settings.sandbox else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._respond(Request(scope, receive))
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> HttpResponse:
+    async def _respond(self, request: Request) -> ASGIApp:
         request_id = request_id_of(request.headers.get("x-request-id"))
         accept = request.headers.get("accept") or "*/*"
         if self._page is not None and _wants_page(request, accept):
@@ -71,31 +75,36 @@ class GraphQLEndpoint:
             return await self._answer(request, parameters, context, media_type=media_type)
         except HttpRefusal as refusal:
             REFUSED.labels(refusal_kind(refusal.code)).inc()
-            return refused(refusal, media_type, request_id)
+            return refused(refusal, JSON if media_type == EVENT_STREAM else media_type, request_id)
         except ClientDisconnect:
             return HttpResponse(status_code=499)
         except Exception as error:  # noqa: BLE001 -- the last place before the client
             body = {"errors": [failure(error, request_id=request_id)]}
             status, headers = failure_status(body)
+            media_type = JSON if media_type == EVENT_STREAM else media_type
             return http_response(
                 orjson.dumps(body), status, media_type=media_type, request_id=request_id, headers=headers
             )
         finally:
             SECONDS.observe(time.perf_counter() - began)
 
-    async def _answer(
-        self, request: Request, parameters: Parameters, context: Context, *, media_type: str
-    ) -> HttpResponse:
+    async def _answer(self, request: Request, parameters: Parameters, context: Context, *, media_type: str) -> ASGIApp:
         kinds = _BY_GET if request.method == "GET" else _BY_POST
+        if media_type == EVENT_STREAM:
+            kinds |= {OperationType.SUBSCRIPTION}
         address = None if request.client is None else request.client.host
         admitted: Admitted | None = None
         try:
             admitted = await self._operations.admit(parameters, context, address=address, kinds=kinds)
+            if media_type == EVENT_STREAM:
+                return await self._stream(request, admitted)
             response = await self._operations.run(admitted)
         except KindRefused as refusal:
             raise _wrong_kind(refusal.kind) from None
         except RequestError as error:
             response = Response(body=error.response(context.request_id), executed=False)
+            # An event stream that does not begin is answered as what says so by its status.
+            media_type = GRAPHQL_RESPONSE if media_type == EVENT_STREAM else media_type
         body = orjson.dumps(response.body)
         status, headers = status_of(response.body, media_type, executed=response.executed)
         if request.method == "GET" and admitted is not None and admitted.is_persisted:
@@ -116,6 +125,17 @@ class GraphQLEndpoint:
             headers=headers,
             compress=takes_gzip(request.headers.get("accept-encoding")),
         )
+
+    async def _stream(self, request: Request, admitted: Admitted) -> EventStream:
+        _, expires_at = await self._services.tokens.caller_until(
+            request.headers.get("authorization"), admitted.context.now
+        )
+        try:
+            return EventStream(self._operations, self._live, admitted, expires_at=expires_at)
+        except TooManyStreams:
+            raise HttpRefusal(
+                429, "Too many streams of this caller are open.", code=RATE_LIMITED, headers={"Retry-After": "5"}
+            ) from None
 
     async def _context(self, request: Request, request_id: str) -> Context:
         await self._services.clock.refresh()

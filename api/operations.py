@@ -8,8 +8,9 @@ out of the caller's bucket; nothing is done before all of that holds. `run` exec
 
 import asyncio
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
@@ -108,6 +109,20 @@ class Operations:
         if response.executed:
             response.body["extensions"] = {"cost": admitted.cost}
         return response
+
+    async def subscribe(self, admitted: Admitted) -> AsyncGenerator[Response, None]:
+        """A response for each event; each costs what the operation costs, which may be owed but is not refused."""
+        context, clock = admitted.context, self._services.clock
+
+        def renewed() -> Context:
+            return replace(context, now=clock.now())
+
+        responses = self.documents.subscribe(admitted.operation, admitted.variables, renewed)
+        async with aclosing(responses):
+            async for response in responses:
+                self._services.buckets.debit(admitted.account.key, admitted.account.allowance, cost=admitted.cost)
+                response.body["extensions"] = {"cost": admitted.cost}
+                yield response
 
     def account_of(self, caller: Caller, address: str | None) -> Account:
         """The bucket of a caller: members, partners and staff have their own, an address one for all anonymous ones."""

@@ -34,6 +34,7 @@ from api.till_top_ups import TillTopUpMutation
 from api.top_ups import TopUpMutation
 from api.transitions import TransitionMutation
 from api.voucher_use import VoucherMutation, VoucherQuery
+from api.wallet_changes import WalletSubscription
 
 
 @strawberry.type
@@ -75,6 +76,11 @@ class Mutation(
     pass
 
 
+@strawberry.type
+class Subscription(WalletSubscription):
+    pass
+
+
 @strawberry.type(name="Mutation")
 class MutationInSandbox(Mutation, SandboxMutation):
     pass
@@ -85,6 +91,7 @@ def build_schema(*, sandbox: bool) -> strawberry.Schema:
     return strawberry.Schema(
         query=Query,
         mutation=MutationInSandbox if sandbox else Mutation,
+        subscription=Subscription,
         config=StrawberryConfig(scalar_map=SCALARS),
     )
 

@@ -33,6 +33,7 @@ from starlette.applications import Starlette
 
 from api.app import build_app
 from api.context import Services
+from api.limits import MAX_BODY_BYTES
 from api.logs import configure_logs
 from api.schema import build_schema
 from api.services import begin_time, ensure_programme, open_clock, opened_services
@@ -121,7 +122,7 @@ async def serve_one(plan: Plan, sock: socket.socket) -> None:
     async with opened_services(plan.settings, serves=True, start_at=plan.start_at) as services:
         app = build_app(services, build_schema(sandbox=plan.settings.sandbox))
         _spare_the_collector()
-        server = _Server(_config(app))
+        server = _Server(http_config(app, plan.settings))
         stop = _stopping(server)
         jobs = [asyncio.create_task(server.serve(sockets=[sock]), name="http")]
         worker = _worker(services) if plan.worker else None
@@ -131,6 +132,7 @@ async def serve_one(plan: Plan, sock: socket.socket) -> None:
         _LOG.info("serving", host=host, port=port, mode=plan.settings.mode.value, worker=plan.worker)
         await _until_stopped(stop, jobs)
         server.should_exit = True
+        await app.state.live.close()
         if worker is not None:
             worker.stop()
         await asyncio.gather(*jobs)
@@ -195,11 +197,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: Starlette) -> uvicorn.Config:
+def http_config(app: Starlette, settings: Settings, *, port: int = 0) -> uvicorn.Config:
+    """How the application is served; the port is for who has bound no socket."""
     return uvicorn.Config(
         app,
+        port=port,
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_BODY_BYTES,
+        # A compressor for each of thousands of idle connections would take more memory than all else of it.
+        ws_per_message_deflate=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -10,7 +10,7 @@ need not be kept either.
 import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -280,6 +280,14 @@ async def live_sessions(store: Store, member: str, *, now: datetime) -> list[Fam
     found = store.sessions.find(query).sort([("used_at", -1), ("_id", 1)]).limit(MAX_SESSIONS_SHOWN)
     families = [_family_from(document) async for document in found]
     return [family for family in families if family.is_live(now)]
+
+
+async def ended_sessions(store: Store, identifiers: Collection[str]) -> set[str]:
+    """Those of the sessions that have ended."""
+    if not identifiers:
+        return set()
+    ended = store.sessions.find({"_id": {"$in": list(identifiers)}, "ended_at": {"$exists": True}}, {"_id": True})
+    return {document["_id"] async for document in ended}
 
 
 async def _family(store: Store, identifier: str) -> Family | None:
