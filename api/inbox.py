@@ -1,5 +1,7 @@
 """The inbox, as the member reads it: the record of every message to him."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Final
 
@@ -12,7 +14,7 @@ from api.node import Node
 from api.pages import PageInfo, page, window
 from domain.store.codec import epoch_ms, from_epoch_ms
 from notifications.channel import MessageCategory
-from notifications.inbox import MAX_MARKED, item_of, items_of, mark_read, unread_count
+from notifications.inbox import MAX_MARKED, item_of, items_added, items_of, mark_read, unread_count
 from notifications.inbox import InboxItem as InboxItemRecord
 
 INBOX: Final = "inbox"
@@ -53,6 +55,19 @@ class InboxMutation:
             raise InvalidValue(f"ids has {len(ids)} items; at most {MAX_MARKED} are taken.")
         context = info.context
         return await mark_read(context.wallet.store, require_member(info).member_id, ids, now=context.now)
+
+
+@strawberry.type
+class InboxSubscription:
+    @strawberry.subscription(  # type: ignore[untyped-decorator]
+        description="Each message as it comes; those of before are in the inbox. member"
+    )
+    async def inbox_item_added(self, info: Info) -> AsyncGenerator[InboxItem, None]:
+        services, member = info.context.wallet, require_member(info).member_id
+        added = items_added(services.store, services.changes, member, now=info.context.now)
+        async with aclosing(added):
+            async for item in added:
+                yield inbox_item_type(item)
 
 
 async def inbox_connection(

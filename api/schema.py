@@ -13,7 +13,7 @@ from api.devices import DeviceMutation
 from api.donations import DonationMutation
 from api.feedback import FeedbackMutation
 from api.gifts import GiftMutation
-from api.inbox import InboxMutation
+from api.inbox import InboxMutation, InboxSubscription
 from api.lookup import NodeQuery
 from api.members import MemberMutation, MemberQuery
 from api.nearby import NearbyQuery
@@ -77,7 +77,7 @@ class Mutation(
 
 
 @strawberry.type
-class Subscription(WalletSubscription):
+class Subscription(WalletSubscription, InboxSubscription):
     pass
 
 

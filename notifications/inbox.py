@@ -5,19 +5,24 @@ one is a reaction, told to the cascades by a signal before the item is marked: i
 same request again finishes it, and the signal is the same one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
 
+from domain.store import collections
+from domain.store.changes import Changes
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 from notifications.channel import MessageCategory
 from notifications.signal import Signal, emit
 
 KEPT_FOR: Final = timedelta(days=365)
+RECORDED_WITHIN: Final = timedelta(hours=1)
+"""No message is recorded later than this after the instant that it bears."""
 MAX_MARKED: Final = 100
 READ: Final = "inbox.read"
 
@@ -84,6 +89,23 @@ async def item_of(store: Store, member: str, identifier: str, *, now: datetime) 
     return None if document is None else item_from(document)
 
 
+async def items_added(store: Store, changes: Changes, member: str, *, now: datetime) -> AsyncGenerator[InboxItem, None]:
+    """Each message to the member that is recorded after this call, once, for ever.
+
+    Raises ChangesClosed when the process stops, and what the database raises.
+    """
+    async with changes.listening(collections.INBOX, member) as arrivals:
+        # What is recorded late was sent a little before; so what was there already is known by its id.
+        since = now - RECORDED_WITHIN
+        known = {item.id async for item in _sent_since(store, member, since)}
+        while True:
+            await arrivals.wait()
+            async for item in _sent_since(store, member, since):
+                if item.id not in known:
+                    known.add(item.id)
+                    yield item
+
+
 async def unread_count(store: Store, member: str, *, now: datetime) -> int:
     """How many messages the member has not read; counted in an index of those alone."""
     return await store.inbox.count_documents({**_visible(member, now), "unread": True})
@@ -122,6 +144,12 @@ def item_from(document: Mapping[str, Any]) -> InboxItem:
         cascade=document.get("cascade"),
         read_at=document.get("read_at"),
     )
+
+
+async def _sent_since(store: Store, member: str, since: datetime) -> AsyncIterator[InboxItem]:
+    inbox = store.inbox.with_options(read_concern=ReadConcern("majority"))
+    async for document in inbox.find({"member": member, "sent_at": {"$gte": since}}).sort([("sent_at", 1), ("_id", 1)]):
+        yield item_from(document)
 
 
 def _visible(member: str, now: datetime) -> dict[str, Any]:

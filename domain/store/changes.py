@@ -30,6 +30,7 @@ OPEN_SECONDS: Final = 10.0
 FOLLOWED: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
     # Entries; a refusal changes no wallet.
     collections.JOURNAL: ({"operationType": "insert", "fullDocument.seq": {"$exists": True}}, "fullDocument.member"),
+    collections.INBOX: ({"operationType": "insert"}, "fullDocument.member"),
     # A session that ended, however; it is its own key.
     collections.SESSIONS: (
         {"operationType": "update", "updateDescription.updatedFields.ended_at": {"$exists": True}},

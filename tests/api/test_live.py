@@ -8,6 +8,9 @@ from prometheus_client import REGISTRY
 
 from api.app import build_app
 from api.schema import build_schema
+from domain.store import collections
+from notifications.channel import MessageCategory
+from notifications.inbox import InboxItem, put
 from tests.api.live import CHANGED, events, phone, serving
 from tests.api.shop import Shop, a_purchase, data
 
@@ -84,6 +87,43 @@ async def test_nothing_is_missed_or_doubled_while_purchases_go_on_over_reconnect
         await buyer
 
     assert seen == list(range(2, wanted + 2))
+
+
+async def test_each_message_comes_once_as_it_is_recorded(shop: Shop) -> None:
+    member, other = await shop.enrol(), await shop.enrol()
+
+    async def record(identifier: str, to: str) -> None:
+        item = InboxItem(
+            id=identifier,
+            member=to,
+            title="Hello",
+            body="There",
+            category=MessageCategory.TRANSACTIONAL,
+            sent_at=shop.clock.now(),
+        )
+        await put(shop.services.store, item)
+
+    await record("before", member)
+    async with (
+        serving(shop.app, shop.services.settings) as address,
+        phone(address, await shop.member_token(member)) as client,
+    ):
+        await client.subscribe("subscription { inboxItemAdded { id title } }")
+        await listened_to(shop, collections.INBOX, member)
+        for identifier, to in (("one", member), ("other", other), ("one", member), ("two", member)):
+            await record(identifier, to)
+        items = [(await client.next())["payload"]["data"]["inboxItemAdded"] for _ in range(2)]
+
+    assert items == [{"id": "one", "title": "Hello"}, {"id": "two", "title": "Hello"}]
+
+
+async def listened_to(shop: Shop, collection: str, key: str) -> None:
+    """Waits until a subscription of the process has begun, as nothing tells a client so."""
+    changes = shop.services.changes
+    while (collection, key) not in changes._listeners or not changes._open.is_set():
+        await asyncio.sleep(0.01)
+    await shop.services.store.ping()
+    await asyncio.sleep(0.05)
 
 
 async def test_server_sent_events_tell_the_same_and_complete_what_ends_by_itself(shop: Shop) -> None:
