@@ -60,9 +60,10 @@ class InboxMutation:
 @strawberry.type
 class InboxSubscription:
     @strawberry.subscription(  # type: ignore[untyped-decorator]
-        description="Each message as it comes; those of before are in the inbox. member"
+        description="member"
     )
     async def inbox_item_added(self, info: Info) -> AsyncGenerator[InboxItem, None]:
+        """Each message as it is recorded; those of before are in the inbox."""
         services, member = info.context.wallet, require_member(info).member_id
         added = items_added(services.store, services.changes, member, now=info.context.now)
         async with aclosing(added):

@@ -26,14 +26,12 @@ class WalletChange:
 @strawberry.type
 class WalletSubscription:
     @strawberry.subscription(  # type: ignore[untyped-decorator]
-        description=(
-            "The wallet after every change, from the version given on; what was missed comes first. "
-            "Without a version it begins with the next change. member"
-        )
+        description=("The wallet after every change, from the version given on; what was missed comes first. member")
     )
     async def wallet_changed(
         self, info: Info, since_version: Long | None = strawberry.UNSET
     ) -> AsyncGenerator[WalletChange, None]:
+        """Without a version it begins with the next change."""
         services, member = info.context.wallet, require_member(info).member_id
         since = given(since_version)
         if since is not None and since < 0:
