@@ -324,6 +324,14 @@ def _counters(definition: Definition) -> Found:
         yield from _event_that_counts(f"challenges.{index}.event", challenge)
 
 
+def _events(definition: Definition) -> Found:
+    """The n-th purchase of an item is known to its own rule alone."""
+    for section in ("streaks", "challenges"):
+        for index, item in enumerate(getattr(definition, section)):
+            if item.event == "same_sku":
+                yield f"{section}.{index}.event", "Only an earning rule has the event same_sku; make it purchase."
+
+
 def _event_that_counts(path: str, challenge: Challenge) -> Found:
     """A challenge must hear of what it counts; any event may end with a longer streak."""
     kind = challenge.counts.partition(".")[0]
@@ -412,6 +420,7 @@ _CHECKS: Final[tuple[Callable[[Definition], Found], ...]] = (
     _rising,
     _counters,
     _distinct,
+    _events,
     _windows,
     _regions,
     _top_up_limits,

@@ -5,6 +5,7 @@ from typing import Any
 
 from domain.programme.published import Published, publish
 from tests.api.shop import Shop, a_purchase, codes
+from tests.payments.member import top_up, top_up_at_till
 
 PROGRAMME = (Path(__file__).parents[2] / "programme.yaml").read_text(encoding="utf-8")
 PROGRESS = """
@@ -224,3 +225,46 @@ async def test_an_activity_that_only_a_badge_counts_is_taken_from_partners(shop:
         [{"badge": "helper", "level": 1}],
     ]
     assert by_member["reportActivity"] == {"reason": "NOT_REPORTED_BY_MEMBER"}
+
+
+STREAKS = "".join(
+    f"  - {{id: by-{event.replace('.', '-').replace('_', '-')}, event: {event}, period: day, name: {{en: {event}}},"
+    " milestones: [{at: 1, award: {points: 7}}]}\n"
+    for event in ("joined", "purchase", "feedback", "top_up", "activity.help", "birthday")
+)
+ENTRIES = "{ me { wallet { activity(first: 20) { nodes { kind explanation { rule points } } } } } }"
+
+
+async def test_every_event_is_told_whoever_brings_it(shop: Shop) -> None:
+    await published(shop, ("streaks:\n", f"streaks:\n{STREAKS}"), ("  - {id: birthday, event: birthday", "  #"))
+    member = await shop.enrol(birthday="1980-07-07")
+    other = await shop.enrol()
+    record = (
+        "mutation($member: MemberLookup!, $input: ActivityInput!) { recordActivity(member: $member, input: $input) {"
+    )
+
+    await shop.record(a_purchase(member))
+    await shop.phone(member, "mutation { submitFeedback(rating: 5) { id } }")
+    await top_up(shop, member)
+    await top_up_at_till(shop, other, 2_000)
+    help_given = {"member": {"id": member}, "input": {"type": "help", "idempotencyKey": "help-key-1"}}
+    await shop.till(f"{record} __typename }} }}", help_given)
+    await shop.advance("2026-07-07T04:00:00Z")
+
+    found = [
+        (entry["kind"], row["rule"])
+        for each in (member, other)
+        for entry in reversed((await shop.phone(each, ENTRIES))["me"]["wallet"]["activity"]["nodes"])
+        for row in entry["explanation"]
+        if row["points"] == 7
+    ]
+    assert found == [
+        ("JOIN", "by-joined"),
+        ("PURCHASE", "by-purchase"),
+        ("ACTIVITY", "by-feedback"),
+        ("TOP_UP", "by-top-up"),
+        ("ACTIVITY", "by-activity-help"),
+        ("ACTIVITY", "by-birthday"),
+        ("JOIN", "by-joined"),
+        ("TOP_UP", "by-top-up"),
+    ]

@@ -151,6 +151,7 @@ def test_the_sections_are_typed(example_source: str) -> None:
             'silver: Must be an amount in quotes, such as "500.00".',
         ),
         ("levels: [5, 25, 100]", "levels: [5, 25, 25]", "badges.0.levels.2", "regular: Does not rise"),
+        ("{id: weekly, event: purchase", "{id: weekly, event: same_sku", "streaks.0.event", "Only an earning rule has"),
         ("levels: [3, 6, 12]", "levels: [3, 101]", "badges.1.levels.1", "explorer: Is too many to remember"),
         ("target: 8,", "target: 101,", "challenges.0.target", "summer-basket: Is too many to remember"),
         (
