@@ -5,6 +5,7 @@ Paid money never expires and never mixes with promotional value: what a top-up e
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from domain.commands.happening import event_happening
 from domain.ledger.draft import Draft, Situation
@@ -21,6 +22,9 @@ from domain.programme.programme import Programme
 AT_TILL = "TOP_UP_AT_TILL"
 """The origin of lots that a till was paid for: what a card paid for stays apart, since it alone goes back to one."""
 
+INSTRUMENT_DIGITS = 16
+"""Of the digest that stands for an instrument in a lot's origin: no two of one member's are alike."""
+
 EVENT = "top_up"
 """As earning rules name it."""
 
@@ -32,6 +36,7 @@ _RULE = "@top_up"
 class TopUp:
     """`amount_minor` from `source`: ``till/<client>`` or ``psp/clearing``. `receipt` is the till's number, if any.
 
+    `instrument` is what the provider calls the card that paid; money of another one stays apart from it (§6.6).
     `is_paid` when the money has been taken already: then no limit can refuse it.
     """
 
@@ -40,6 +45,7 @@ class TopUp:
     amount_minor: int
     currency: str
     receipt: str | None = None
+    instrument: str | None = None
     is_paid: bool = False
 
 
@@ -111,8 +117,7 @@ def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
     if problem is not None and not top_up.is_paid:
         return problem
     origin = EntryKind.TOP_UP.value
-    paid = AT_TILL if top_up.source.startswith("till/") else origin
-    draft.award(prepaid, top_up.amount_minor, source=top_up.source, origin=paid)
+    draft.award(prepaid, top_up.amount_minor, source=top_up.source, origin=_paid_origin(top_up))
     facts, amount_minor = member_facts(top_up.member, wallet, programme, at=now), top_up.amount_minor
     earned = earn_event(programme, EVENT, occurred_at=now, member=facts, usage=wallet.usage, amount_minor=amount_minor)
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
@@ -132,6 +137,15 @@ def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
         explanation=earned.rows,
         receipt=top_up.receipt,
     )
+
+
+def _paid_origin(top_up: TopUp) -> str:
+    """The origin of the money: a till's, or of the one instrument that it can go back to."""
+    if top_up.source.startswith("till/"):
+        return AT_TILL
+    if top_up.instrument is None:
+        return EntryKind.TOP_UP.value
+    return f"{EntryKind.TOP_UP.value}/{sha256(top_up.instrument.encode()).hexdigest()[:INSTRUMENT_DIGITS]}"
 
 
 def _instant(at: datetime) -> str:

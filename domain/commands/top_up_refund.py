@@ -1,7 +1,8 @@
 """A top-up goes back to the card that paid it: unspent paid money only, never above what it brought (SEMANTICS §6.6).
 
-What counts as paid is what is left in lots of top-ups by card; what was paid at a till, given by staff or promised by
-a promotion never turns into money on a card. What the top-up had earned stays with the member.
+What counts as paid is what is left of the money of the very card that paid the top-up, which is a lot of its own; what
+another card or a till was paid, staff gave or a promotion promised never turns into money on it. What the top-up had
+earned stays with the member.
 """
 
 from dataclasses import dataclass
@@ -65,12 +66,13 @@ def decide_top_up_refund(wanted: TopUpRefund, situation: Situation) -> Entry | P
             message=f"Only {shown} {currency} of this top-up is left to refund.", limit="topUp", headroom=shown
         )
     draft = Draft(situation, EntryKind.TOP_UP_REFUND, situation.now)
-    lots = [lot for lot in draft.lots if lot.asset == asset and lot.key.origin == EntryKind.TOP_UP.value]
+    own = {each.to_lot.origin for each in top_up.postings if each.asset == asset and each.to_lot is not None}
+    lots = [lot for lot in draft.lots if lot.asset == asset and lot.key.origin in own]
     unspent = min(draft.available(asset), sum(lot.remaining for lot in lots))
     if amount > unspent:
         shown, required = to_decimal(unspent, currency), to_decimal(amount, currency)
         return InsufficientBalance(
-            message=f"Only {shown} {currency} of paid money is unspent; refund that or less.",
+            message=f"Only {shown} {currency} of what that card paid is unspent; refund that or less.",
             asset=asset,
             available=shown,
             required=required,

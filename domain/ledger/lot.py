@@ -20,7 +20,7 @@ class LotKey(NamedTuple):
     `expires_at` is the first instant at which the lot is gone; None for value that never expires, and for
     value under the inactivity policy (`idle`), which expires at the wallet's own idle date.
     `pending_until` is the instant at which it becomes spendable, None when it is. `origin` is the kind of
-    the entry that it came from, or of the money where one kind of entry brings several.
+    the entry that it came from, or of the money where one kind of entry brings several, with the card that paid it.
     """
 
     expires_at: datetime | None

@@ -120,6 +120,7 @@ async def _post(ledger: Ledger, top_up: StartedTopUp, intent: Intent) -> Taken:
         source=CLEARING,
         amount_minor=intent.amount_minor,
         currency=intent.currency,
+        instrument=intent.method or intent.id,
         is_paid=True,
     )
     given = {

@@ -3,7 +3,8 @@
 from functools import partial
 from typing import Any
 
-from domain.commands.payment import Payment, decide_payment
+from domain.commands.payment import Payment, decide_payment, decide_refund, load_payment
+from domain.commands.payment import Refund as PaymentRefund
 from domain.commands.top_up import TopUp, decide_top_up
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.entry import Entry, EntryKind, entry_from
@@ -122,6 +123,24 @@ async def pay(shop: Shop, member: str, minor: int) -> Entry:
             operation="authorizePayment",
             fingerprint=fingerprint_of("authorizePayment", {"amount": minor}),
             decide=partial(decide_payment, payment),
+        )
+    )
+    assert isinstance(outcome.decided, Entry), outcome.decided
+    return outcome.decided
+
+
+async def give_back(shop: Shop, charged: Entry) -> Entry:
+    """All of a charge, back at the till."""
+    wanted = PaymentRefund(merchant=shop.till_id, payment=charged.id, amount_minor=None)
+    outcome = await shop.services.ledger.commit(
+        Command(
+            member=charged.member,
+            actor=f"partner:{shop.till_id}",
+            key=new_key(),
+            operation="refundPayment",
+            fingerprint=fingerprint_of("refundPayment", {"payment": charged.id}),
+            decide=partial(decide_refund, wanted),
+            load=partial(load_payment, charged.id),
         )
     )
     assert isinstance(outcome.decided, Entry), outcome.decided

@@ -12,6 +12,7 @@ from tests.payments.member import (
     REFUND,
     available,
     entries,
+    give_back,
     pay,
     provider_of,
     refund,
@@ -92,6 +93,39 @@ async def test_cash_paid_at_a_till_does_not_go_to_a_card(shop: Shop) -> None:
     assert rest["refunded"]["amount"] == "5.00"
     assert await available(shop, member) == "50.00"
     assert (await audit(shop.services.store)).ok
+
+
+async def test_money_of_another_card_does_not_go_back_to_the_one_whose_money_was_spent(shop: Shop) -> None:
+    member = await shop.enrol()
+    older = await top_up(shop, member, "20.00", card="GOOD")
+    newer = await top_up(shop, member, "30.00", card="FAILS_LATER")
+    await pay(shop, member, 15_00)
+
+    of_older = await refund(shop, older.id)
+    rest = await refund(shop, older.id, "5.00")
+    of_newer = await refund(shop, newer.id)
+
+    assert (of_older["__typename"], of_older["available"]) == ("InsufficientBalance", "5.00")
+    assert (rest["refunded"]["amount"], of_newer["refunded"]["amount"]) == ("5.00", "30.00")
+    assert await available(shop, member) == "0.00"
+    assert (await audit(shop.services.store)).ok
+
+
+async def test_what_was_charged_goes_back_to_the_money_of_its_card_and_one_card_is_one_lot(shop: Shop) -> None:
+    member = await shop.enrol()
+    tops = [await top_up(shop, member, "10.00") for _ in range(3)]
+    await top_up(shop, member, "10.00", card="FAILS_LATER")
+    charged = await pay(shop, member, 35_00)
+
+    await give_back(shop, charged)
+
+    stored = await shop.services.ledger.journal.wallet(member)
+    assert [(lot.remaining, lot.key.origin.partition("/")[0]) for lot in stored.lots if lot.asset == "prepaid/USD"] == [
+        (10_00, "TOP_UP"),
+        (30_00, "TOP_UP"),
+    ]
+    assert [(await refund(shop, each.id))["__typename"] for each in tops] == ["TopUpRefunded"] * 3
+    assert await available(shop, member) == "10.00"
 
 
 async def test_more_than_the_top_up_brought_does_not_go_back(shop: Shop) -> None:
