@@ -26,6 +26,7 @@ from api.programme import ProgrammeMutation, ProgrammeQuery
 from api.purchases import PurchaseMutation, PurchaseQuery
 from api.redemptions import RedemptionMutation
 from api.reports import ReportQuery
+from api.rights import RightsMutation
 from api.sandbox import SandboxMutation
 from api.scalars import SCALARS
 from api.sessions import SessionMutation
@@ -70,6 +71,7 @@ class Mutation(
     InboxMutation,
     TransitionMutation,
     AppAuthorizationMutation,
+    RightsMutation,
     ProgrammeMutation,
     PartnerMutation,
 ):

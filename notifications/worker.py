@@ -26,6 +26,7 @@ from domain.ledger.due import SYSTEM
 from domain.ledger.entry import EntryKind
 from domain.members.birthday import earliest_due as earliest_birthday
 from domain.members.birthday import keep_birthdays
+from domain.members.erasure import finish_erasures
 from domain.payments import due as payments
 from domain.payments.provider import Provider
 from domain.reports.counting import Counting
@@ -45,6 +46,10 @@ CATCH_UP_SECONDS: Final = 0.2
 """How long a wallet may be behind an entry that arrived before it is taken for left behind."""
 
 log = structlog.get_logger(__name__)
+
+
+ERASURES_SECONDS: Final = 60.0
+"""What a death cut short waits at most so long; no rule turns on it, for the person was taken out first."""
 
 
 class Stalled(Exception):  # noqa: N818 -- says what is the case
@@ -99,6 +104,7 @@ async def advance(
         before = due
     with suppress(ClockMovedBack):
         await clock.move_to(to)
+    await finish_erasures(ledger, range(SLOTS))
     return await store.journal.count_documents(
         {"posted_at": {"$gte": began_at}, "actor": SYSTEM, "kind": {"$exists": True, "$ne": EntryKind.JOIN.value}}
     )
@@ -146,6 +152,7 @@ class Worker:
             "journal": self._follow,
             "payments": self._work_payments,
             "birthdays": self._keep_birthdays,
+            "erasures": self._finish_erasures,
         }
         loops = [asyncio.create_task(self._repeat(name, step), name=f"worker-{name}") for name, step in steps.items()]
         try:
@@ -199,6 +206,10 @@ class Worker:
             await self._settle([wallet["_id"] for wallet in due])
             return 0.0
         return await self._until_due(slots, now)
+
+    async def _finish_erasures(self) -> float:
+        await finish_erasures(self._ledger, self.slots)
+        return ERASURES_SECONDS
 
     async def _follow(self) -> float:
         """Repairs and counts what arrives, in this order, for as long as the slots stay the same."""

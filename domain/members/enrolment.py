@@ -125,7 +125,7 @@ async def _again(
     """What the key came to; a member who has ended the link since then is not shown to the partner again (§9.2)."""
     enrolled = claim.get("enrolled")
     if enrolled is None or enrolled["digest"] != fingerprint.digest:
-        stored = Fingerprint(digest="", leaves=enrolled["leaves"] if enrolled else "operation=")
+        stored = Fingerprint(digest="", leaves=enrolled.get("leaves", "") if enrolled else "operation=")
         return mismatch(stored, fingerprint if enrolled else Fingerprint(digest="", leaves=""))
     member = await member_by_id(ledger.store, claim["member"])
     assert member is not None, claim["member"]

@@ -178,6 +178,8 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
             keys=("slot", "birthday_due_at"),
             where={"birthday_due_at": {"$exists": True}},
         ),
+        # Erasures that were cut short.
+        Index(name="slot_erasing", keys=("slot", "erasing.at"), where={"erasing": {"$exists": True}}),
         # How many a member has invited.
         Index(name="referrer", keys=("referrer",), where={"referrer": {"$exists": True}}),
     ),
@@ -231,8 +233,16 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         Index(name="until", keys=("until",)),
         *_KEPT_UNTIL,
     ),
-    CODES: _KEPT_UNTIL,
-    PRESENCES: _KEPT_UNTIL,
+    CODES: (
+        # What goes when the member does.
+        Index(name="member", keys=("member",)),
+        *_KEPT_UNTIL,
+    ),
+    PRESENCES: (
+        Index(name="member", keys=("member",)),
+        *_KEPT_UNTIL,
+    ),
+    CLAIMS: (Index(name="member", keys=("member",)),),
     WRONG_CODES: _KEPT_UNTIL,
     BUCKETS: _KEPT_UNTIL,
     PERSISTED_DOCUMENTS: _KEPT_UNTIL,

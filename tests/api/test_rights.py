@@ -1,0 +1,179 @@
+"""A member takes his data away, and is forgotten: nothing of the person stays, and the books still balance."""
+
+import json
+from typing import Any
+
+import pytest
+
+from domain.ledger.audit import audit
+from domain.members.holding import HOLDINGS, OnErasure
+from domain.store import collections
+from tests.api.partner_app import PartnerApp, a_partner_app
+from tests.api.shop import Shop, a_purchase, codes, data, new_key
+
+ERASE = "mutation($confirm: String!) { eraseMe(confirm: $confirm) { at } }"
+EXPORT = "mutation { exportMyData }"
+PERSON = ("Ana Novak", "ana@example.com", "+38640123456", "card-77", "Sorry for the wait", "fcm-token-of-ana", "Lovely")
+SIGN_IN = 'mutation { sandboxSignIn(subject: "ana-novak") { ... on Session { accessToken isNew member { id } } } }'
+LIVE = """
+mutation {
+  registerDevice(input: {installation: "inst-1", platform: IOS, kind: TOKEN, value: "fcm-token-of-ana"}) { __typename }
+  setConsent(purpose: MARKETING, granted: true, version: "1") { granted }
+  submitFeedback(rating: 5, text: "Lovely") { id }
+  updateProfile(input: {displayName: "Ana Novak", email: "ana@example.com", phone: "+38640123456"}) { __typename }
+}
+"""
+
+
+async def a_full_life(shop: Shop) -> tuple[str, str, PartnerApp, dict[str, Any]]:
+    """A member with something in every corner: his id, his own token, an app that he let in, and its tokens."""
+    session = data(await shop.ask(SIGN_IN))["sandboxSignIn"]
+    member: str = session["member"]["id"]
+    token: str = session["accessToken"]
+    assert "errors" not in await shop.ask(LIVE, token=token)
+    shown = data(await shop.ask("{ me { code { digits } } }", token=token))["me"]["code"]["digits"]
+    await shop.record(a_purchase(member, member={"code": shown}))
+    sorry = {"member": member, "points": 5, "reason": "Sorry for the wait", "idempotencyKey": new_key()}
+    await shop.adjust(sorry)
+    app = await a_partner_app(shop)
+    tokens = await app.let_in(member)
+    return member, token, app, tokens
+
+
+async def pay_in(shop: Shop, member: str, amount: str) -> None:
+    paid = {
+        "member": member,
+        "money": {"amount": amount, "currency": "USD"},
+        "pocket": "PREPAID",
+        "reason": "paid in",
+        "idempotencyKey": new_key(),
+    }
+    assert (await shop.adjust(paid))["__typename"] == "BalanceAdjusted"
+
+
+async def everything(shop: Shop, *, but: frozenset[str] = frozenset()) -> str:
+    store = shop.services.store
+    return "".join([repr(await store.database[name].find({}).to_list()) for name in collections.ALL if name not in but])
+
+
+def test_every_collection_is_known_to_hold_something_of_a_member_or_nothing() -> None:
+    assert set(HOLDINGS) == set(collections.ALL)
+    for holding in HOLDINGS.values():
+        if holding is not None:
+            assert bool(holding.cleared) == (holding.on_erasure is OnErasure.CLEAR)
+            assert bool(holding.why) == (holding.on_erasure is OnErasure.KEEP)
+
+
+async def test_the_export_holds_all_of_a_life_and_no_secret(shop: Shop) -> None:
+    member, token, _, tokens = await a_full_life(shop)
+
+    exported = data(await shop.ask(EXPORT, token=token))["exportMyData"]
+
+    held = exported["data"]
+    text = json.dumps(exported, ensure_ascii=False)
+    assert (exported["member"], exported["cut"]) == (member, [])
+    assert {name for name, documents in held.items() if documents} >= {
+        "members", "wallets", "journal", "sessions", "grants", "devices", "feedback", "presences",
+    }  # fmt: skip
+    assert [each["kind"] for each in held["journal"] if "kind" in each] == ["JOIN", "ACTIVITY", "PURCHASE", "ADJUST"]
+    assert all(word in text for word in PERSON if word != "card-77")
+    assert held["members"][0]["consents"]["MARKETING"]["granted"] is True
+    for secret in ("token_hmac", "nonce", tokens["refresh_token"]):
+        assert secret not in text
+
+
+async def test_an_erased_member_leaves_a_journal_that_balances_and_nothing_of_the_person(shop: Shop) -> None:
+    other = await shop.enrol(reference="card-1", displayName="Bor")
+    member, token, app, tokens = await a_full_life(shop)
+    await shop.services.store.members.update_one({"_id": member}, {"$set": {"references": [f"{shop.till_id}:card-77"]}})
+    code = data(await shop.ask("{ me { code { digits } } }", token=token))["me"]["code"]["digits"]
+
+    erased = data(await shop.ask(ERASE, {"confirm": "ERASE"}, token=token))["eraseMe"]
+
+    assert erased["at"].startswith("2026-07-06T08:3")
+    left = await everything(shop)
+    assert [word for word in PERSON if word in left] == []
+    assert "ana-novak" not in left
+    assert codes(await shop.ask("{ me { id } }", token=token)) == ["UNAUTHENTICATED"]
+    assert not await app.works(tokens["access_token"])
+    assert (await app.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    for by in (f'id: "{member}"', 'reference: "card-77"', f'code: "{code}"'):
+        assert await shop.till(f"{{ member(by: {{{by}}}) {{ id }} }}") == {"member": None}
+    assert (await shop.till(f'{{ member(by: {{id: "{other}"}}) {{ profile {{ displayName }} }} }}'))["member"] == {
+        "profile": {"displayName": "Bor"}
+    }
+    entries = await shop.services.store.journal.find({"member": member}).sort("seq", 1).to_list()
+    assert [each["kind"] for each in entries] == ["JOIN", "ACTIVITY", "PURCHASE", "ADJUST", "ADJUST"]
+    assert entries[4]["postings"][0]["destination"] == "programme/forfeited"
+    assert "note_digest" in entries[3]
+    assert "note" not in entries[3]
+    assert (await audit(shop.services.store)).differences == ()
+
+
+async def test_the_same_person_signing_in_anew_is_a_new_member(shop: Shop) -> None:
+    member, token, _, _ = await a_full_life(shop)
+    await shop.ask(ERASE, {"confirm": "ERASE"}, token=token)
+
+    anew = data(await shop.ask(SIGN_IN))["sandboxSignIn"]
+
+    assert anew["isNew"] is True
+    assert anew["member"]["id"] != member
+
+
+async def test_paid_money_is_not_lost_silently(shop: Shop) -> None:
+    member, token, _, _ = await a_full_life(shop)
+    await pay_in(shop, member, "12.34")
+    before = await everything(shop, but=frozenset({"grants"}))
+
+    unconfirmed = await shop.ask(ERASE, {"confirm": " "}, token=token)
+    refused = await shop.ask(ERASE, {"confirm": "ERASE"}, token=token)
+    untouched = await everything(shop, but=frozenset({"grants"}))
+    done = await shop.ask(ERASE, {"confirm": "FORFEIT"}, token=token)
+
+    assert [each["errors"][0]["extensions"]["state"] for each in (unconfirmed, refused)] == [
+        "UNCONFIRMED",
+        "PAID_MONEY",
+    ]
+    assert codes(refused) == ["BAD_USER_INPUT"]
+    assert untouched == before
+    assert "errors" not in done
+    forfeit = await shop.services.store.journal.find_one({"member": member, "key": {"$regex": "erasure"}})
+    assert forfeit is not None
+    assert {each["asset"]: each["amount"] for each in forfeit["postings"]}["prepaid/USD"] == 1_234
+    assert (await audit(shop.services.store)).differences == ()
+
+
+async def test_an_erasure_that_was_cut_short_is_finished_by_whoever_comes_next(shop: Shop) -> None:
+    member, _, app, tokens = await a_full_life(shop)
+    store = shop.services.store
+    await store.members.update_one(
+        {"_id": member},
+        {"$set": {"erasing": {"at": shop.clock.now(), "paid_too": False}}, "$unset": {"profile": "", "subjects": ""}},
+    )
+
+    await shop.advance("2026-07-06T09:00:00Z")
+    await shop.advance("2026-07-06T09:30:00Z")
+
+    left = await everything(shop)
+    assert [word for word in PERSON if word in left] == []
+    assert not await app.works(tokens["access_token"])
+    kept = await store.members.find_one({"_id": member})
+    assert kept is not None
+    assert kept["erased_at"] is not None
+    assert "erasing" not in kept
+    assert await store.journal.count_documents({"member": member, "key": {"$regex": "erasure"}}) == 1
+    assert (await audit(store)).differences == ()
+
+
+@pytest.mark.parametrize("query", [EXPORT, ERASE.replace("$confirm: String!", '$confirm: String = "ERASE"')])
+async def test_nobody_else_takes_or_erases_a_members_data(shop: Shop, query: str) -> None:
+    _, _, _, tokens = await a_full_life(shop)
+
+    refused = [
+        await shop.ask(query),
+        await shop.ask(query, token=tokens["access_token"]),
+        await shop.ask(query, token=await shop.till_token()),
+        await shop.ask(query, token=await shop.staff_token("staff:members")),
+    ]
+
+    assert [codes(each) for each in refused] == [["UNAUTHENTICATED"], ["FORBIDDEN"], ["FORBIDDEN"], ["FORBIDDEN"]]
