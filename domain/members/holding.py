@@ -94,5 +94,7 @@ HOLDINGS: Final[Mapping[str, Holding | None]] = {
     collections.WRONG_CODES: None,
     collections.ASSERTIONS: None,
     collections.DENIALS: None,
+    collections.BUCKETS: None,
+    collections.PERSISTED_DOCUMENTS: None,
 }
 """None for a collection that holds nothing on any member, or nothing but his opaque id for a short while."""
