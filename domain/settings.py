@@ -87,6 +87,8 @@ class Settings:
     trusted_documents: tuple[Path, ...]
     trusted_documents_mode: DocumentMode
     trusted_proxies: tuple[str, ...]
+    smtp_url: str | None = field(default=None, repr=False)
+    smtp_from: str | None = None
 
     @property
     def sandbox(self) -> bool:
@@ -124,6 +126,8 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | Pa
         trusted_documents=source.read("trusted_documents", _files, ()),
         trusted_documents_mode=source.read("trusted_documents_mode", _document_mode, DocumentMode.LENIENT),
         trusted_proxies=source.read("trusted_proxies", _networks, LOOPBACK_PROXIES),
+        smtp_url=source.read("smtp_url", _smtp_url, None),
+        smtp_from=source.read("smtp_from", _sender, None),
     )
     if production:
         source.require("secret", f"at least {SECRET_LENGTH} characters at random (openssl rand -hex 32)")
@@ -140,6 +144,8 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | Pa
         )
     if settings.trusted_documents_mode is DocumentMode.STRICT:
         source.require("trusted_documents", "the app's manifest, as WALLET_TRUSTED_DOCUMENTS_MODE is strict")
+    if source.given("smtp_url"):
+        source.require("smtp_from", "the sender of e-mail, such as Corner Club <hello@corner.example>")
     if source.problems:
         raise SettingsError(tuple(source.problems))
     return settings
@@ -309,6 +315,25 @@ def _stripe_key_for(*, production: bool) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _smtp_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"smtp", "smtps"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+        parts = urlsplit("")
+    if not is_address or parts.path or parts.query or parts.fragment:
+        raise _Wrong("is no mail server; it should be smtp://user:password@host:587 or smtps://user:password@host:465")
+    return text
+
+
+def _sender(text: str) -> str:
+    """A name and an address, as a From header has them."""
+    if not re.fullmatch(r"(?:[^<>@\r\n]+ )?<?[^\s<>@,;:]+@[^\s<>@,;:.]+(?:\.[^\s<>@,;:.]+)*>?", text):
+        raise _Wrong(f"is {text!r}; it should be a sender such as Corner Club <hello@corner.example>")
+    return text
 
 
 def _stripe_webhook_secret(text: str) -> str:

@@ -258,3 +258,18 @@ def test_no_message_and_no_picture_of_the_settings_holds_a_secret() -> None:
     assert SECRET not in repr(read_settings(environ))
     assert "hunter2" not in str(problems_of({**environ, "WALLET_STRIPE_KEY": "hunter2"}))
     assert "hunter2" not in str(problems_of({**environ, "WALLET_STRIPE_WEBHOOK_SECRET": "hunter2"}))
+
+
+def test_a_mail_server_needs_a_sender_and_its_password_is_not_shown() -> None:
+    good = {**SANDBOX, "WALLET_SMTP_URL": "smtp://u:p%40ss@mail.example:587", "WALLET_SMTP_FROM": "C <c@d.example>"}
+
+    assert "p%40ss" not in repr(read_settings(good))
+    assert read_settings(good).smtp_from == "C <c@d.example>"
+    assert problems_of({**SANDBOX, "WALLET_SMTP_URL": "smtp://mail.example"}) == (
+        "WALLET_SMTP_FROM is missing; it should be the sender of e-mail, such as Corner Club <hello@corner.example>",
+    )
+    for url in ("mail.example:25", "smtp://", "smtp://host:99999", "smtp://host/path"):
+        (problem,) = problems_of({**good, "WALLET_SMTP_URL": url})
+        assert problem.startswith("WALLET_SMTP_URL is no mail server")
+    (problem,) = problems_of({**good, "WALLET_SMTP_FROM": "nobody"})
+    assert problem.startswith("WALLET_SMTP_FROM is 'nobody'")
