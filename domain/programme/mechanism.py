@@ -28,7 +28,7 @@ A streak plugs in like this, and the badges that count `streak.<id>` follow it i
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from domain.ledger.expiry import local_date
@@ -47,6 +47,8 @@ Progress = Mapping[str, Mapping[str, Document]]
 
 ProgressChanges = Mapping[str, Mapping[str, Document | None]]
 """Section → key → the state from now on; None where there is none any more."""
+
+NOTHING_EARNED: Final = Earnings()
 
 RETURN = "return"
 """The event of a return. No rule can name it."""
@@ -122,7 +124,12 @@ class Happening:
         condition = self.programme.conditions.get((section, identifier, "lines"))
         if condition is None:
             return self.lines
-        return [line for line in self.lines if condition.holds({**self.facts, "line": line})]
+        facts, found = dict(self.facts), []
+        for line in self.lines:
+            facts["line"] = line
+            if condition.holds(facts):
+                found.append(line)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +142,11 @@ class Advance:
 
     states: Mapping[str, Document | None] = field(default_factory=dict)
     marks: Mapping[str, Document] = field(default_factory=dict)
-    earned: Earnings = field(default_factory=Earnings)
+    earned: Earnings = NOTHING_EARNED
 
 
-def _counts_nothing(_states: Mapping[str, Document]) -> Mapping[str, int]:
+def counts_nothing(_states: Mapping[str, Document]) -> Mapping[str, int]:
+    """What a mechanism counts that counts nothing for others."""
     return {}
 
 
@@ -157,7 +165,7 @@ class Mechanism:
 
     section: str
     advance: Callable[[Mapping[str, Document], Happening], Advance]
-    counters: Callable[[Mapping[str, Document]], Mapping[str, int]] = _counts_nothing
+    counters: Callable[[Mapping[str, Document]], Mapping[str, int]] = counts_nothing
     listens: Callable[[Definition], Iterable[str]] = _listens_to_nothing
 
 
@@ -175,6 +183,8 @@ def fixed(award: FixedAward, *, section: str, identifier: str, currency: str) ->
 
 def together(earnings: Sequence[Earnings]) -> Earnings:
     """All of them as one, their rows in order."""
+    if not earnings:
+        return NOTHING_EARNED
     return Earnings(
         points=sum(each.points for each in earnings),
         cashback_minor=sum(each.cashback_minor for each in earnings),

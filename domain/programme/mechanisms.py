@@ -11,7 +11,15 @@ from domain.programme.badges import BADGES
 from domain.programme.challenges import CHALLENGES
 from domain.programme.earning import Earnings
 from domain.programme.format import Definition
-from domain.programme.mechanism import Document, Happening, Mechanism, Progress, ProgressChanges, together
+from domain.programme.mechanism import (
+    Document,
+    Happening,
+    Mechanism,
+    Progress,
+    ProgressChanges,
+    counts_nothing,
+    together,
+)
 from domain.programme.same_items import SAME_ITEMS
 from domain.programme.stamp_cards import STAMP_CARDS
 from domain.programme.streaks import STREAKS
@@ -49,7 +57,8 @@ def advance(progress: Progress, happening: Happening) -> Advanced:
             marks[mechanism.section] = step.marks
         if step.earned.rows:
             earned.append(step.earned)
-        if counted := mechanism.counters(changed_states(states, changed)):
+        if mechanism.counters is not counts_nothing:
+            counted = mechanism.counters(changed_states(states, changed))
             happening = replace(happening, counters={**happening.counters, **counted})
     return Advanced(changes=changes, marks=marks, earned=together(earned))
 

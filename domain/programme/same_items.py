@@ -25,6 +25,9 @@ from domain.programme.programme import AwardRule
 SECTION: Final = "same_items"
 EVENT: Final = "same_sku"
 
+FORGETS_EVERY: Final = 8
+"""Purchases after which all items are gone through; in between only those on the receipt."""
+
 MAX_ITEMS: Final = 1_000
 """Items that a wallet remembers; beyond it those that were bought last the longest ago are forgotten."""
 
@@ -66,7 +69,8 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
                 else:
                     del days[hit]
             changed[key] = _document([day for day in days if day >= oldest[rule.id]])
-    changed |= _forgotten({**states, **changed}, oldest)
+    if happening.counters["purchases"] % FORGETS_EVERY == 0 or len(states) + len(changed) > MAX_ITEMS:
+        changed |= _forgotten({**states, **changed}, oldest)
     return Advance(states=changed, earned=together(earned))
 
 
@@ -80,11 +84,10 @@ def _terms(happening: Happening, rule: AwardRule) -> tuple[int, Period]:
 def _bought(happening: Happening, rule: AwardRule) -> dict[str, Mapping[str, Any]]:
     """The items on the receipt for which the rule counts, each with a line of it."""
     bought: dict[str, Mapping[str, Any]] = {}
+    counts: bool | None = None
     for line in happening.lines:
-        if (
-            line["quantity"] > 0
-            and line["sku"] not in bought
-            and counts_for_same_item(
+        if counts is None or rule.condition is not None:
+            counts = counts_for_same_item(
                 rule,
                 day=happening.day,
                 facts={"line": line, "member": happening.facts["member"]},
@@ -92,8 +95,8 @@ def _bought(happening: Happening, rule: AwardRule) -> dict[str, Mapping[str, Any
                 place=happening.place,
                 region=happening.region,
             )
-        ):
-            bought[line["sku"]] = line
+        if counts and line["quantity"] > 0:
+            bought.setdefault(line["sku"], line)
     return bought
 
 
@@ -112,16 +115,14 @@ def _first_day(last: date, within: Period) -> int:
 
 def _forgotten(states: Mapping[str, Document | None], oldest: Mapping[str, int]) -> dict[str, None]:
     """The items whose purchases can count for nothing any more, and those that are too many."""
-    kept: list[tuple[int, str]] = []
-    gone: dict[str, None] = {}
-    for key, state in states.items():
-        days = _days(state)
-        if days and days[-1] >= oldest.get(key.partition("|")[0], days[-1] + 1):
-            kept.append((days[-1], key))
-        else:
-            gone[key] = None
-    kept.sort()
-    return gone | dict.fromkeys(key for _, key in kept[: max(0, len(kept) - MAX_ITEMS)])
+    never = date.max.toordinal()
+    last = {key: state["days"][-1] for key, state in states.items() if state is not None}
+    gone = [key for key, day in last.items() if day < oldest.get(key[: key.index("|")], never)]
+    too_many = len(last) - len(gone) - MAX_ITEMS
+    if too_many > 0:
+        kept = sorted(last.keys() - gone, key=lambda key: (last[key], key))
+        gone += kept[:too_many]
+    return dict.fromkeys(gone)
 
 
 def _taken_back(states: Mapping[str, Document], happening: Happening) -> Advance:
@@ -151,7 +152,8 @@ def _with_used(usage: Usage, given: Earnings) -> Usage:
 
 def _key(rule: str, sku: str) -> str:
     """Rule and item; an item's number may hold anything, a key neither dots nor dollars."""
-    return f"{rule}|{quote(sku, safe=' ').replace('.', '%2E')}"
+    plain = sku if sku.isascii() and sku.isalnum() else quote(sku, safe=" ").replace(".", "%2E")
+    return f"{rule}|{plain}"
 
 
 def _days(state: Document | None) -> list[int]:
