@@ -32,6 +32,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.purchases_http
 	$(BIN)/python -m benchmarks.programme
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.home_screen
 	$(BIN)/python -m benchmarks.push
 
 format: $(STAMP)

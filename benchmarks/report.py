@@ -94,9 +94,11 @@ async def measure(url: str, *, count: int, members: int, times: int) -> tuple[fl
         await ensure_first(store, PROGRAMME.read_text(encoding="utf-8"), now=datetime.now(UTC))
         programmes = await Programmes.open(store)
         await fill(store, count, members)
+        print(f"{count:,} entries are in the journal", flush=True)
         begun = time.perf_counter()
         async with following(store, dict.fromkeys(range(SLOTS), 1), beside=Counting(store, programmes)):
             counting_seconds = time.perf_counter() - begun
+        print(f"counted in {counting_seconds:,.0f} s", flush=True)
         for _ in range(times):
             for name, since, until in PERIODS:
                 begun = time.perf_counter()

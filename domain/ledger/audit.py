@@ -5,7 +5,7 @@ running total is held at a time, so memory stays the same however long the journ
 system is in use. There is no one instant for all of it, since a server keeps an instant readable for minutes
 only; each member is judged by himself: a stored wallet is compared with the fold at its own sequence, and
 whoever seems to differ is read once more, wallet first, before it is said. The programme's accounts are
-compared at one instant of their own.
+compared at one instant of their own, and so is what is kept for reports.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ from domain.ledger.command import claim_of_key
 from domain.ledger.entry import GENESIS, Entry, EntryKind, decided_from, entry_from, entry_id
 from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING
 from domain.ledger.wallet import Wallet, apply, assets_of, balances, wallet_from
+from domain.reports.counting import Counting
+from domain.reports.proof import differing_days
 from domain.store.connection import Document, Store
 from domain.store.slots import SLOTS, slot_of
 
@@ -380,7 +382,7 @@ async def _audit_accounts(store: Store, found: _Findings) -> tuple[bool, int]:
         if error.timeout or (isinstance(error, OperationFailure) and error.code in _SNAPSHOT_GONE):
             return False, 0
         raise
-    uncounted = 0
+    uncounted, whole = 0, list[int]()
     for slot in range(SLOTS):
         missing = summed.entries[slot] - accounts.get(slot, {}).get("entries", 0)
         if missing > 0:
@@ -389,7 +391,22 @@ async def _audit_accounts(store: Store, found: _Findings) -> tuple[bool, int]:
             found.differ(None, None, f"slot {slot} counted {-missing} entries more than the journal has")
         else:
             _compare_accounts(slot, balances_in(accounts.get(slot, {})), summed.sums[slot], found)
-    return True, uncounted
+            whole += [slot] if accounts.get(slot, {}).get("beside") == Counting.name else []
+    return await _audit_days(store, whole, summed.at, found), uncounted
+
+
+async def _audit_days(store: Store, slots: list[int], at: Timestamp, found: _Findings) -> bool:
+    """Compares what is kept for reports; False where the instant could not be read any more."""
+    if not slots:
+        return True
+    try:
+        async for member, what in differing_days(store, slots, at):
+            found.differ(member, None, what)
+    except PyMongoError as error:
+        if error.timeout or (isinstance(error, OperationFailure) and error.code in _SNAPSHOT_GONE):
+            return False
+        raise
+    return True
 
 
 def _compare_accounts(slot: int, kept: Mapping[Account, int], summed: Mapping[Account, int], found: _Findings) -> None:

@@ -18,7 +18,7 @@ from babel.numbers import format_currency, format_decimal, format_percent
 from domain.ledger.expiry import ExpiryKind, LotPolicy, Period
 from domain.programme.earning import ExplanationRow
 from domain.programme.fields import Model
-from domain.programme.format import Award, EarningRule, Multiply
+from domain.programme.format import Award, EarningRule, FixedAward, Multiply
 from domain.programme.programme import Programme
 from domain.programme.words import WORDS
 
@@ -51,13 +51,17 @@ def _name_in(programme: Programme, section: str, identifier: str) -> Mapping[str
 
 
 def ways_to_earn(programme: Programme, locale: str, *, on: date | None = None) -> list[str]:
-    """One sentence for each earning rule, in order; of those in force on the programme's day when one is given."""
+    """One sentence for each way: the earning rules, then what mechanisms, plans and referrals give, in their order.
+
+    Only of those in force on the programme's day when one is given.
+    """
     speech = _Speech(programme, locale)
-    return [
+    rules = [
         ", ".join((speech.pick(rule.text) or _sentence(speech, rule), *_restrictions(speech, rule)))
         for rule in programme.definition.earning
         if on is None or _is_valid(rule, on)
     ]
+    return [*rules, *_beside_rules(speech, on)]
 
 
 def expiry_policy(programme: Programme, locale: str) -> str:
@@ -139,6 +143,26 @@ def _cldr(locale: str, language: str) -> Locale:
     return known if known.language == language else Locale(language)
 
 
+def _beside_rules(speech: _Speech, on: date | None) -> Iterator[str]:
+    """What gives something without an earning rule, by its name."""
+    definition = speech.programme.definition
+    for streak in definition.streaks:
+        for milestone in streak.milestones:
+            yield f"{speech.pick(streak.name)} × {milestone.at}: {_fixed(speech, milestone.award)}"
+    for card in definition.stamp_cards:
+        yield f"{speech.pick(card.name)} × {card.size}: {_fixed(speech, card.award)}"
+    for challenge in definition.challenges:
+        if on is None or challenge.from_ <= on < challenge.until:
+            until = speech.say("until", date=speech.day(challenge.until - timedelta(days=1)))
+            yield f"{speech.pick(challenge.name)}: {_fixed(speech, challenge.award)}, {until}"
+    for plan in definition.plans:
+        if plan.multiply is not None:
+            yield f"{speech.pick(plan.name)}: {_factors(speech, plan.multiply)}"
+    if definition.referral is not None:
+        for event, award in (("referral", definition.referral.referrer), ("referred", definition.referral.friend)):
+            yield f"{speech.say(f'event.{event}')}: {_fixed(speech, award)}, {speech.say('conditions')}"
+
+
 def _sentence(speech: _Speech, rule: EarningRule) -> str:
     if rule.multiply is not None:
         return _multiplied(speech, rule, rule.multiply)
@@ -151,7 +175,6 @@ def _sentence(speech: _Speech, rule: EarningRule) -> str:
 
 
 def _given(speech: _Speech, award: Award) -> Iterator[str]:
-    definition = speech.programme.definition
     if award.points is not None:
         if award.points.per is not None:
             points = speech.points(award.points.give or 0)
@@ -163,12 +186,34 @@ def _given(speech: _Speech, award: Award) -> Iterator[str]:
             yield speech.say("percent", percent=speech.percent(award.cashback.percent))
         else:
             yield speech.say("amount", amount=speech.money(award.cashback.amount or "0"))
-    if award.voucher is not None:
-        names = {voucher.id: voucher.name for voucher in definition.vouchers}
-        yield speech.say("voucher", name=speech.pick(names.get(award.voucher, {})) or award.voucher)
-    if award.bonus is not None:
-        worths = {bonus.id: speech.pick(bonus.name) or speech.money(bonus.worth) for bonus in definition.bonuses}
-        yield speech.say("bonus", amount=worths.get(award.bonus, award.bonus))
+    yield from _handed_out(speech, award.voucher, award.bonus)
+
+
+def _fixed(speech: _Speech, award: FixedAward) -> str:
+    """What an award gives that is not counted from money."""
+    parts = [] if award.points is None else [speech.points(award.points)]
+    parts += [] if award.cashback is None else [speech.say("amount", amount=speech.money(award.cashback))]
+    return " + ".join((*parts, *_handed_out(speech, award.voucher, award.bonus)))
+
+
+def _handed_out(speech: _Speech, voucher: str | None, bonus: str | None) -> Iterator[str]:
+    definition = speech.programme.definition
+    if voucher is not None:
+        names = {kind.id: kind.name for kind in definition.vouchers}
+        yield speech.say("voucher", name=speech.pick(names.get(voucher, {})) or voucher)
+    if bonus is not None:
+        worths = {kind.id: speech.pick(kind.name) or speech.money(kind.worth) for kind in definition.bonuses}
+        yield speech.say("bonus", amount=worths.get(bonus, bonus))
+
+
+def _factors(speech: _Speech, multiply: Multiply) -> str:
+    """What is multiplied, whatever the condition."""
+    factors = (("points", multiply.points), ("cashback", multiply.cashback))
+    return ", ".join(
+        f"{speech.say(f'asset.{asset}')} {speech.say('times', factor=speech.factor(factor))}"
+        for asset, factor in factors
+        if factor is not None
+    )
 
 
 def _multiplied(speech: _Speech, rule: EarningRule, multiply: Multiply) -> str:

@@ -224,28 +224,33 @@ async def _replace(collection: AsyncCollection[Document], replacements: Sequence
             raise
 
 
-async def _entries_at(store: Store, slots: Sequence[int], at: Timestamp | None) -> AsyncIterator[list[Document]]:
+def _entries_at(store: Store, slots: Sequence[int], at: Timestamp | None) -> AsyncIterator[list[Document]]:
     """The entries of the slots, by member and sequence; all of them as of one instant, if one is given."""
+    return found_at(
+        store.journal,
+        {"seq": {"$exists": True}, "slot": {"$in": list(slots)}},
+        at,
+        projection=dict.fromkeys(_FIELDS, 1),
+        sort={"member": 1, "seq": 1},
+        hint="member_seq",
+    )
+
+
+async def found_at(
+    collection: AsyncCollection[Document], wanted: Mapping[str, Any], at: Timestamp | None, **options: Any
+) -> AsyncIterator[list[Document]]:
+    """What is wanted of the collection in batches, as of that instant; as the majority has it where there is none."""
     concern: dict[str, Any] = {"level": "majority"} if at is None else {"level": "snapshot", "atClusterTime": at}
-    reply = await store.database.command(
-        {
-            "find": store.journal.name,
-            "filter": {"seq": {"$exists": True}, "slot": {"$in": list(slots)}},
-            "projection": dict.fromkeys(_FIELDS, 1),
-            "sort": {"member": 1, "seq": 1},
-            "hint": "member_seq",
-            "batchSize": BATCH,
-            "readConcern": concern,
-        }
+    database = collection.database
+    reply = await database.command(
+        {"find": collection.name, "filter": wanted, "batchSize": BATCH, "readConcern": concern, **options}
     )
     cursor, batch = reply["cursor"]["id"], reply["cursor"]["firstBatch"]
     while batch:
         yield batch
         batch = []
         if cursor:
-            more = await store.database.command(
-                {"getMore": Int64(cursor), "collection": store.journal.name, "batchSize": BATCH}
-            )
+            more = await database.command({"getMore": Int64(cursor), "collection": collection.name, "batchSize": BATCH})
             cursor, batch = more["cursor"]["id"], more["cursor"]["nextBatch"]
 
 

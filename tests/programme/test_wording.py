@@ -56,7 +56,7 @@ def test_kazakh_falls_back_to_russian_before_english(example: Programme) -> None
 def test_the_ways_to_earn_are_one_sentence_a_rule_with_its_limits(example: Programme) -> None:
     ways = ways_to_earn(example, "en")
 
-    assert len(ways) == 17
+    assert len(ways) == 17 + 8
     assert ways[0] == "1 point for every dollar"
     assert ways[4] == "5 % cashback on pastry, at most $3.00 a purchase"
     assert ways[5] == "1 point for every $1.00 on selected products, at most 40 points a week"
@@ -66,8 +66,53 @@ def test_the_ways_to_earn_are_one_sentence_a_rule_with_its_limits(example: Progr
 
 
 def test_ways_to_earn_on_a_day_leave_out_what_is_not_in_force(example: Programme) -> None:
-    assert len(ways_to_earn(example, "en", on=date(2017, 8, 31))) == 17
-    assert len(ways_to_earn(example, "en", on=date(2017, 9, 1))) == 16
+    assert len(ways_to_earn(example, "en", on=date(2017, 6, 30))) == 17 + 8
+    assert len(ways_to_earn(example, "en", on=date(2017, 8, 31))) == 17 + 7
+    assert len(ways_to_earn(example, "en", on=date(2017, 9, 1))) == 16 + 7
+
+
+def test_what_gives_without_an_earning_rule_is_told_by_its_name(example: Programme) -> None:
+    assert ways_to_earn(example, "en")[17:] == [
+        "Week by week × 4: 40 points",
+        "Week by week × 13: Voucher: A coffee on us",
+        "Day by day × 3: 15 points",
+        "Bread card × 4: Voucher: A pastry on us",
+        "Summer basket: 150 points, until 6/30/2017",
+        "Corner Plus: Points × 1.1",
+        "Inviting a friend: 200 points, conditions apply",
+        "Coming by a friend's invitation: 100 points, conditions apply",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("locale", "fixed", "growing", "referral"),
+    [
+        ("en", "Week by week × 4: 40 points", "Joining: 100 points + Bonus: $10.00", "Inviting a friend: 200 points"),
+        ("sl", "Week by week × 4: 40 točk", "Pridružitev: 100 točk + Bonus: 10,00 $", "Povabilo prijatelja: 200 točk"),
+        (
+            "ro",
+            "Week by week × 4: 40 de puncte",
+            "Înscriere: 100 de puncte + Bonus: 10,00 USD",
+            "Invitarea unui prieten: 200 de puncte",
+        ),
+        ("et", "Week by week × 4: 40 punkti", "Liitumine: 100 punkti + Boonus: 10,00 $", "Sõbra kutsumine: 200 punkti"),
+        (
+            "ru",
+            "Week by week × 4: 40 баллов",
+            "Регистрация: 100 баллов + Бонус: 10,00 $",
+            "Приглашение друга: 200 баллов",
+        ),
+        ("kk", "Week by week × 4: 40 ұпай", "Тіркелу: 100 ұпай + Бонус: 10,00 $", "Дос шақыру: 200 ұпай"),
+    ],
+)
+def test_every_language_tells_what_is_given(
+    example: Programme, locale: str, fixed: str, growing: str, referral: str
+) -> None:
+    ways = [way.replace(NBSP, " ") for way in ways_to_earn(example, locale)]
+
+    assert ways[17] == fixed
+    assert ways[8] == growing
+    assert ways[23].startswith(f"{referral}, ")
 
 
 @pytest.mark.parametrize(

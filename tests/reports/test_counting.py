@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from domain.ledger.accounts import Change, SlotLost, following
+from domain.ledger.audit import audit
 from domain.ledger.posting import POINTS, is_members
 from domain.members.member import Member
 from domain.reports.counting import Counting
@@ -286,3 +287,23 @@ async def test_the_worker_counts_for_reports(shop: Shop) -> None:
     (day,) = await shop.store.day_sums.find({"sums.purchases": 1}).to_list()
     assert day["_id"].startswith("2026-03-02|")
     assert day["sums"]["ordered:EUR"] == 10_00
+
+
+async def test_the_audit_proves_what_is_kept_for_reports(shop: Shop) -> None:
+    members = await a_fortnight(shop)
+    await count_all(shop, all_slots())
+    sound = await audit(shop.store)
+    day = await shop.store.day_sums.find_one({"sums.purchases": {"$gte": 1}})
+    assert day is not None
+
+    await shop.store.day_sums.update_one({"_id": day["_id"]}, {"$inc": {"sums.purchases": 1}})
+    await shop.store.member_days.update_one({"_id": members[0].id}, {"$set": {"days": b"aa"}})
+    spoilt = await audit(shop.store)
+
+    bought = day["sums"]["purchases"]
+    assert sound.ok, sound.differences
+    assert sound.uncounted == 0
+    assert [(each.member, each.what) for each in spoilt.differences] == [
+        (members[0].id, "the days that are kept for reports are not those of the journal"),
+        (None, f"day {day['_id']}: purchases is {bought + 1}, its journal says {bought}"),
+    ]
