@@ -65,6 +65,7 @@ def test_every_command_of_the_readme_exists(wallet: WalletCommand) -> None:
         "replay",
         "audit",
         "reconcile",
+        "report",
         "partner",
         "phone",
         "token",
