@@ -1,5 +1,6 @@
 """Top-ups with cash or card that a till has taken. The rules are in domain.commands.top_up."""
 
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Final
 
@@ -21,7 +22,9 @@ from domain.ledger.journal import Journal
 from domain.ledger.wallet import Wallet
 from domain.members.enrolment import joined
 from domain.members.member import Member
+from domain.payments.provider import ProviderUnavailable
 from domain.payments.reservations import reserved_minor
+from domain.payments.top_up import close_declined
 from domain.problems import Problem
 
 TOP_UP: Final = "topUpAtTill"
@@ -64,9 +67,10 @@ async def _top_up(context: Context, partner: PartnerCaller, wanted: TillTopUpInp
     if isinstance(top_up, Problem):
         return told(top_up, ToppedUp)
     await joined(ledger, member)
+    await _close_declined(top_up, context)
 
     async def reserved(journal: Journal, wallet: Wallet) -> int:
-        return await reserved_minor(journal.store, wallet.member, top_up.currency)
+        return await reserved_minor(journal.store, wallet.member, top_up.currency, declined=True)
 
     command = Command(
         member=member.id,
@@ -81,6 +85,20 @@ async def _top_up(context: Context, partner: PartnerCaller, wanted: TillTopUpInp
         receipt_of=EntryKind.TOP_UP,
     )
     return await answer(await ledger.commit(command), member, context, ToppedUp)
+
+
+async def _close_declined(top_up: TopUp, context: Context) -> None:
+    """Cash goes before a card that was declined; what cannot be cancelled now stays reserved."""
+    services = context.wallet
+    if services.provider is not None:
+        with suppress(ProviderUnavailable):
+            await close_declined(
+                services.ledger,
+                services.provider,
+                top_up.member.id,
+                amount_minor=top_up.amount_minor,
+                currency=top_up.currency,
+            )
 
 
 def _read(wanted: TillTopUpInput, member: Member, partner: PartnerCaller) -> TopUp | Problem:

@@ -9,15 +9,21 @@ from typing import Any
 from domain.store.connection import Store
 
 OPEN = "OPEN"
+FAILED = "FAILED"
 
 
-async def reserved_minor(store: Store, member: str, currency: str) -> int:
+async def reserved_minor(store: Store, member: str, currency: str, *, declined: bool = False) -> int:
     """What the member's open top-ups through the provider may still bring of that currency, in minor units.
+
+    With `declined` also what he may still pay with another card, for whoever has not cancelled that.
 
     Read it before the wallet: a top-up that is posted in between is then counted twice and never not at all. A
     command may read it in its `load`, after the wallet, since such a posting takes the wallet's next sequence.
     """
-    wanted = {"member": member, "state": OPEN, "currency": currency}
+    wanted: dict[str, Any] = {"member": member, "state": OPEN, "currency": currency}
+    if declined:
+        own = {"state": FAILED, "entry": {"$exists": False}}
+        wanted = {"member": member, "currency": currency, "$or": [{"state": OPEN}, own]}
     pipeline: list[dict[str, Any]] = [
         {"$match": wanted},
         {"$group": {"_id": None, "reserved": {"$sum": "$amount_minor"}}},

@@ -122,7 +122,7 @@ async def start_top_up(
         problem = check_top_up(wanted, ledger.programme)
         if problem is not None:
             return problem
-        await close_declined(ledger, provider, fresh)
+        await close_declined(ledger, provider, member.id, amount_minor=amount_minor, currency=currency)
     top_up = await reserve(ledger, fresh)
     if top_up.fingerprint.digest != fingerprint.digest:
         return mismatch(top_up.fingerprint, fingerprint)
@@ -172,16 +172,16 @@ async def close_overdue(store: Store, provider: Provider, top_up: StartedTopUp, 
         await look_again(store, top_up, at=now + OPEN_FOR)
 
 
-async def close_declined(ledger: Ledger, provider: Provider, fresh: StartedTopUp) -> None:
-    """Cancel the intents of the member's own top-ups that were declined, before their headroom goes to a fresh one.
+async def close_declined(ledger: Ledger, provider: Provider, member: str, *, amount_minor: int, currency: str) -> None:
+    """Cancel the intents of the member's own top-ups that were declined, before their headroom goes to another one.
 
     Otherwise they could be paid with other cards beside it, past every limit. One that turns out to be paid reserves
-    again until its webhook comes. Raises ProviderUnavailable.
+    again until its webhook comes. A top-up that would be refused cancels nothing. Raises ProviderUnavailable.
     """
     store, now = ledger.store, ledger.now()
-    wanted = {"member": fresh.member, "state": TopUpState.FAILED.value, "entry": {"$exists": False}}
+    wanted = {"member": member, "state": TopUpState.FAILED.value, "entry": {"$exists": False}}
     declined = await store.top_ups.find(wanted).to_list()
-    if not declined or await _limit(ledger, fresh) is not None:
+    if not declined or await _headroom(ledger, member, amount_minor, currency=currency) is not None:
         return
     for found in declined:
         top_up = top_up_from(found)
@@ -293,18 +293,22 @@ def top_up_from(found: Mapping[str, Any]) -> StartedTopUp:
 
 async def _limit(ledger: Ledger, fresh: StartedTopUp) -> Problem | None:
     """The limit that it would pass; of those begun for payments, there is one at a time."""
-    programme, now = ledger.programme, ledger.now()
     if fresh.entry is not None:
         under_way = {"member": fresh.member, "state": OPEN, "entry": {"$exists": True}}
         if await ledger.store.top_ups.find_one(under_way) is not None:
             return LimitReached(message="One is under way already.", limit="auto_top_up", headroom="0")
-    reserved = await reserved_minor(ledger.store, fresh.member, fresh.currency)
-    wallet = await ledger.journal.wallet(fresh.member)
-    stands = standing(wallet, f"prepaid/{fresh.currency}", now)
+    return await _headroom(ledger, fresh.member, fresh.amount_minor, currency=fresh.currency)
+
+
+async def _headroom(ledger: Ledger, member: str, amount_minor: int, *, currency: str) -> LimitReached | None:
+    """The limit that so much more would pass; what is reserved is read before the wallet."""
+    reserved = await reserved_minor(ledger.store, member, currency)
+    wallet, now = await ledger.journal.wallet(member), ledger.now()
+    stands = standing(wallet, f"prepaid/{currency}", now)
     return limit_problem(
-        programme,
+        ledger.programme,
         wallet,
-        fresh.amount_minor,
+        amount_minor,
         now=now,
         held_minor=stands.available + stands.held,
         reserved_minor=reserved,

@@ -5,6 +5,7 @@ import hmac
 import time
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from domain.payments.sandbox import SandboxProvider
 from domain.settings import Settings
 from domain.store.codec import format_instant
 from domain.store.connection import Store
-from tests.api.shop import Shop, codes, opened_shop
+from tests.api.shop import Shop, codes, new_key, opened_shop
 from tests.payments.member import (
     START,
     a_top_up,
@@ -28,6 +29,13 @@ from tests.payments.member import (
     state_of,
     top_up,
 )
+
+AT_TILL = "mutation($input: TillTopUpInput!) { topUpAtTill(input: $input) { __typename } }"
+
+
+def cash(member: str, amount: str) -> dict[str, Any]:
+    money = {"amount": amount, "currency": "USD"}
+    return {"member": {"id": member}, "amount": money, "receipt": new_key(), "idempotencyKey": new_key()}
 
 
 async def reserved(shop: Shop, member: str) -> int:
@@ -129,10 +137,12 @@ async def test_a_declined_card_frees_the_headroom_and_another_card_still_pays(sh
 
     declined = await confirm(shop, started["clientSecret"], "DECLINED")
     freed = await reserved(shop, member), await state_of(shop, started["topUp"])
+    uncancelled = await reserved_minor(shop.services.store, member, "USD", declined=True)
     paid = await confirm(shop, started["clientSecret"])
 
     assert (declined, paid) == (False, True)
     assert freed == (0, "FAILED")
+    assert uncancelled == 150_00, "for a till whose provider does not answer"
     assert await available(shop, member) == "150.00"
 
 
@@ -170,6 +180,30 @@ async def test_a_start_that_is_refused_leaves_a_declined_top_up_to_be_paid(shop:
     paid = await confirm(shop, declined["clientSecret"])
 
     assert (refused["__typename"], paid) == ("LimitReached", True)
+
+
+async def test_cash_at_a_till_takes_the_place_of_a_declined_card(shop: Shop) -> None:
+    member = await shop.enrol()
+    declined = await start(shop, member, a_top_up("150.00"))
+    await confirm(shop, declined["clientSecret"], "DECLINED")
+
+    topped_up = await shop.till(AT_TILL, {"input": cash(member, "150.00")}, scopes=("prepaid:topup", "members:read"))
+    paid = await confirm(shop, declined["clientSecret"])
+
+    assert topped_up == {"topUpAtTill": {"__typename": "ToppedUp"}}
+    assert (paid, await state_of(shop, declined["topUp"])) == (False, "CANCELLED")
+    assert await available(shop, member) == "150.00"
+
+
+async def test_cash_that_is_refused_leaves_a_declined_card_to_be_paid_with_another(shop: Shop) -> None:
+    member = await shop.enrol()
+    declined = await start(shop, member, a_top_up("150.00"))
+    await confirm(shop, declined["clientSecret"], "DECLINED")
+
+    refused = await shop.till(AT_TILL, {"input": cash(member, "150.01")}, scopes=("prepaid:topup", "members:read"))
+    paid = await confirm(shop, declined["clientSecret"])
+
+    assert (refused["topUpAtTill"]["__typename"], paid) == ("LimitReached", True)
 
 
 async def test_a_declined_top_up_cannot_be_paid_once_its_hour_is_over(shop: Shop) -> None:
