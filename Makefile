@@ -9,7 +9,7 @@ PORT ?= 8000
 # Tests wait for the database more than they compute; beyond four processes one server is the limit.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
-.PHONY: run test check lint types bench clean lock format
+.PHONY: run test check lint types bench fuzz interop clean lock format
 
 run: $(STAMP)
 	$(BIN)/wallet demo --port $(PORT)
@@ -26,6 +26,12 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --minutes 10
+
+interop: $(STAMP)
+	$(BIN)/python -m tests.interop.run
+
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.payments
@@ -34,6 +40,8 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.home_screen
 	$(BIN)/python -m benchmarks.push
+	$(BIN)/python -m benchmarks.refusals
+	$(BIN)/python -m benchmarks.subscriptions
 
 format: $(STAMP)
 	$(BIN)/ruff format .

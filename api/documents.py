@@ -149,6 +149,10 @@ class Documents:
         """Whether preparing this text costs nothing any more."""
         return text in self._kept
 
+    def forget(self, text: str) -> None:
+        """Prepare this text anew the next time."""
+        self._kept.pop(text, None)
+
     def cost(self, operation: Operation, variables: Mapping[str, Any]) -> int:
         """What the operation costs with these variables. Raises RequestError for more than one may cost."""
         cost = operation.price.of(variables)

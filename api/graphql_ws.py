@@ -29,7 +29,7 @@ from api.operations import Admitted, Operations
 from domain.store.changes import ChangesClosed
 
 PROTOCOL: Final = "graphql-transport-ws"
-INIT_SECONDS: Final = 5.0
+INIT_SECONDS: Final = 10.0
 SEND_SECONDS: Final = 10.0
 MAX_OPERATIONS: Final = 20
 MAX_WAITING_SOCKETS: Final = 1_000
