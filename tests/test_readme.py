@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from tests.api.partner_app import challenge, in_address
 from tests.wallet_command import PROGRAMME, ROOT, WalletCommand, free_port, wallet_command
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -32,14 +33,19 @@ def test_every_example_of_the_readme_works_as_printed(wallet: WalletCommand) -> 
     with wallet.serving("--programme", str(PROGRAMME), "--start", "2017-01-01", port=port):
         base = f"http://127.0.0.1:{port}"
         tokens = {"TILL": till_token(wallet, base), **staff_and_member(base)}
+        granted = as_a_partner_would(base)
         answers: list[dict[str, Any]] = []
-        for example in EXAMPLES:
+        for example in (each for each in EXAMPLES if "/oauth/" not in each):
             text = example.replace("http://localhost:8000", base)
             if '\\"ID\\"' in text:
                 text = text.replace('\\"ID\\"', f'\\"{answers[2]["data"]["enrolMember"]["member"]["id"]}\\"')
             done = subprocess.run(["bash", "-c", text], env=tokens, capture_output=True, text=True, check=True)
             answers.append(json.loads(done.stdout))
 
+    itself, traded, refreshed = granted
+    assert (itself["scope"], "refresh_token" in itself) == ("activity:write wallet:read", False)
+    assert traded["scope"] == refreshed["scope"] == "wallet:read"
+    assert refreshed["refresh_token"] != traded["refresh_token"]
     assert [answer.get("errors") for answer in answers] == [None] * 6
     signed_in, seen, enrolled, recorded, adjusted, moved = (answer["data"] for answer in answers)
     assert signed_in["sandboxSignIn"]["accessToken"]
@@ -95,6 +101,44 @@ def test_every_decision_is_listed() -> None:
 def till_token(wallet: WalletCommand, base: str) -> str:
     answer = httpx.post(f"{base}/oauth/token", data={"grant_type": "client_credentials"}, auth=wallet.till())
     return str(answer.json()["access_token"])
+
+
+def as_a_partner_would(base: str) -> list[dict[str, Any]]:
+    """What the examples of OAuth answer to an app that staff made and a member let in."""
+
+    def ask(query: str, token: str | None = None) -> dict[str, Any]:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        answered: dict[str, Any] = httpx.post(f"{base}/graphql", json={"query": query}, headers=headers).json()["data"]
+        return answered
+
+    staff = ask('mutation { sandboxStaffToken(scopes: ["staff:partners"]) }')["sandboxStaffToken"]
+    made = ask(
+        'mutation { createPartner(input: {name: "App", scopes: ["activity:write", "wallet:read"], '
+        'redirectUris: ["https://app.example/back"]}) { partner { clientId } clientSecret } }',
+        staff,
+    )["createPartner"]
+    member = ask('mutation { sandboxSignIn(subject: "hedy") { ... on Session { accessToken } } }')["sandboxSignIn"]
+    client_id, verifier = made["partner"]["clientId"], "v" * 43
+    back = ask(
+        f'mutation {{ authorizeApp(input: {{clientId: "{client_id}", redirectUri: "https://app.example/back", '
+        f'scopes: ["wallet:read"], codeChallenge: "{challenge(verifier)}"}}) '
+        "{ ... on AppAuthorized { redirectTo } } }",
+        member["accessToken"],
+    )["authorizeApp"]["redirectTo"]
+    environment = {
+        "CLIENT_ID": client_id,
+        "CLIENT_SECRET": made["clientSecret"],
+        "CODE": in_address(back)["code"],
+        "VERIFIER": verifier,
+        "PATH": os.defpath,
+    }
+    answers: list[dict[str, Any]] = []
+    for example in (each for each in EXAMPLES if "/oauth/" in each):
+        text = example.replace("http://localhost:8000", base)
+        done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, check=True)
+        answers.append(json.loads(done.stdout))
+        environment["REFRESH"] = answers[-1].get("refresh_token", "")
+    return answers
 
 
 def staff_and_member(base: str) -> dict[str, str]:
