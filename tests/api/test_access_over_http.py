@@ -88,7 +88,8 @@ def literal(kind: GraphQLInputType) -> str:
     if isinstance(kind, GraphQLList):
         return f"[{literal(kind.of_type)}]"
     if isinstance(kind, GraphQLEnumType):
-        return next(iter(kind.values))
+        first: str = next(iter(kind.values))
+        return first
     if isinstance(kind, GraphQLInputObjectType):
         needed = {
             name: field.type
