@@ -5,15 +5,18 @@ in memory before the answer, so a report shows every entry that was acknowledged
 without a worker. What is due but not posted yet (DESIGN §3) is in no entry, and so in no report, until it is.
 """
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
+from bson.codec_options import CodecOptions
 from bson.timestamp import Timestamp
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
 from domain.ledger.accounts import HISTORY_LOST, WANTED, Change, order_of, watch
@@ -25,18 +28,23 @@ from domain.reports.counting import Counting, day_in, slot_in, sums_id
 from domain.reports.tally import (
     ARMS,
     EPOCH,
+    Days,
     MemberDays,
     Tally,
     count_between,
     day_number,
+    member_days_document,
     member_days_from,
     with_tally,
 )
-from domain.store.connection import Store
+from domain.store.connection import Document, Store
 from domain.store.slots import SLOTS
 
 CATCH_UP_SECONDS: Final = 20.0
 """How long a report waits for the end of the journal before it says that it cannot."""
+
+
+BATCH: Final = 10_000
 
 
 class NotCaughtUp(Exception):  # noqa: N818 -- says what is the case
@@ -130,8 +138,10 @@ async def report(store: Store, programmes: Programmes, *, since: date, until: da
     anew: list[MemberDays] = []
     if tail.uncounted:
         anew = [known async for known, _ in counting.members_at(tail.uncounted, None, anew_sums)]
-    counted = await _sums(store, tail, tallies, anew_sums, since=since, until=until)
-    members = await _members(store, tail, tallies, since=since, until=until)
+    counted, members = await asyncio.gather(
+        _sums(store, tail, tallies, anew_sums, since=since, until=until),
+        _members(store, tail, tallies, since=since, until=until),
+    )
     for known in anew:
         members.add(known)
     return _report(programmes.current, counted, members, since=since, until=until)
@@ -200,11 +210,12 @@ async def _sums(
     sums = _Sums(since, until)
     uncounted = set(tail.uncounted)
     counted_to: dict[str, str] = {}
-    async for document in store.day_sums.find({"_id": {"$lt": until.isoformat()}}, {"sums": 1, "token": 1}):
-        name = document["_id"]
-        if slot_in(name) not in uncounted:
-            counted_to[name] = document["token"]
-            sums.add(day_in(name), document.get("sums", {}))
+    async for documents in _plainly(store.day_sums, {"_id": {"$lt": until.isoformat()}}, ("sums", "token")):
+        for document in documents:
+            name = document["_id"]
+            if slot_in(name) not in uncounted:
+                counted_to[name] = document["token"]
+                sums.add(day_in(name), document.get("sums", {}))
     for name, added in anew.items():
         sums.add(day_in(name), added)
     for change, tally in zip(tail.changes, tallies, strict=True):
@@ -223,13 +234,22 @@ class _Members:
         self.tiers: Counter[tuple[str, int]] = Counter()
 
     def add(self, known: MemberDays) -> None:
-        for name, days in (("", known.days), *known.arms.items()):
-            if days and (bought := count_between(days, self._first, self._end)):
-                self.active[name] += 1
-                self.repeating[name] += bought > 1
-        tier = next((change for change in reversed(known.tiers) if change.since < self._end), None)
-        if tier is not None:
-            self.tiers[tier.level, tier.threshold] += 1
+        self.add_stored(member_days_document(known, 0))
+
+    def add_stored(self, document: Mapping[str, Any]) -> None:
+        """The same of a member as he is stored: there are many, and all of them are looked at."""
+        self._count("", document.get("days", b""))
+        for name, days in document.get("arms", {}).items():
+            self._count(name, days)
+        for since, level, threshold in reversed(document.get("tiers", ())):
+            if since < self._end:
+                self.tiers[level, threshold] += 1
+                break
+
+    def _count(self, name: str, days: Days) -> None:
+        if bought := count_between(days, self._first, self._end):
+            self.active[name] += 1
+            self.repeating[name] += bought > 1
 
 
 async def _members(store: Store, tail: _Tail, tallies: Sequence[Tally], *, since: date, until: date) -> _Members:
@@ -239,12 +259,27 @@ async def _members(store: Store, tail: _Tail, tallies: Sequence[Tally], *, since
         if tally.is_members:
             later.setdefault(change.entry["member"], []).append((change.entry["seq"], tally))
     uncounted = set(tail.uncounted)
-    async for document in store.member_days.find({}, batch_size=10_000):
-        if document["slot"] not in uncounted:
-            members.add(_caught_up(member_days_from(document), later.pop(document["_id"], ())))
+    async for documents in _plainly(store.member_days, {}, ("slot", "seq", "days", "arms", "tiers")):
+        for document in documents:
+            if document["slot"] in uncounted:
+                continue
+            if document["_id"] in later:
+                members.add(_caught_up(member_days_from(document), later.pop(document["_id"])))
+            else:
+                members.add_stored(document)
     for member, new in later.items():
         members.add(_caught_up(MemberDays(member=member), new))
     return members
+
+
+async def _plainly(
+    collection: AsyncCollection[Document], wanted: Mapping[str, Any], names: Iterable[str]
+) -> AsyncIterator[list[Document]]:
+    """Documents in large batches, read without the store's own types: a year is tens of thousands of them."""
+    plain = collection.with_options(codec_options=CodecOptions[Document](tz_aware=True))
+    async with plain.find(wanted, dict.fromkeys(names, 1), batch_size=BATCH) as cursor:
+        while documents := await cursor.to_list(BATCH):
+            yield documents
 
 
 def _caught_up(known: MemberDays, new: Iterable[tuple[int, Tally]]) -> MemberDays:

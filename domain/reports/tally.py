@@ -173,7 +173,9 @@ def day_number(day: date) -> int:
 
 def count_between(days: Days, first: int, end: int) -> int:
     """How many of the days are in `[first, end)`, as day numbers."""
-    numbers = array("H", days)
+    if not days:
+        return 0
+    numbers = memoryview(days).cast("H")
     return bisect_left(numbers, end) - bisect_left(numbers, first)
 
 
