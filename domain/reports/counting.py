@@ -1,10 +1,10 @@
 """Counts the journal for reports, beside the programme's accounts, each entry once (DESIGN §3).
 
 Whoever holds a slot hands over the entries of it as they arrive, in the log's order. The sums of a slot's day are one
-document with the place in the log up to which it was counted; a member's days are one document with the sequence of
-the entry that it was counted to. Each is changed by one write on condition that it still stands where it was read, and
-takes only what lies after that. So an entry that is handed over twice, by a worker and by its successor, counts once,
-without a transaction and without a fence: there is only one thing that can be written there.
+document, and those of its month, with the place in the log up to which it was counted; a member's days are one document
+with the sequence of the entry that it was counted to. Each is changed by one write on condition that it still stands
+where it was read, and takes only what lies after that. So an entry that is handed over twice, by a worker and by its
+successor, counts once, without a transaction and without a fence: there is only one thing that can be written there.
 """
 
 import asyncio
@@ -123,7 +123,8 @@ class Counting:
                     if known is not None and known.sequence:
                         yield known, slot
                     known, slot = MemberDays(member=entry["member"]), entry["slot"]
-                sums.setdefault(sums_id(tally, slot), Counter()).update(tally.sums)
+                for name in sums_ids(tally, slot):
+                    sums.setdefault(name, Counter()).update(tally.sums)
                 if tally.is_members:
                     known = with_tally(known, entry["seq"], tally)
         if known is not None and known.sequence:
@@ -132,7 +133,8 @@ class Counting:
     async def _count_days(self, changes: Sequence[Change], tallies: Sequence[Tally]) -> None:
         arrived: dict[str, list[tuple[str, Tally]]] = {}
         for change, tally in zip(changes, tallies, strict=True):
-            arrived.setdefault(sums_id(tally, change.entry["slot"]), []).append((change.order, tally))
+            for name in sums_ids(tally, change.entry["slot"]):
+                arrived.setdefault(name, []).append((change.order, tally))
         for _ in range(MAX_TRIES):
             stored = self._store.day_sums.find({"_id": {"$in": list(arrived)}}, {"token": 1})
             tokens: dict[str, str] = {document["_id"]: document["token"] async for document in stored}
@@ -175,13 +177,24 @@ class Counting:
         raise Overtaken
 
 
-def sums_id(tally: Tally, slot: int) -> str:
-    """The id of the document of a day's sums; a day's come together, in the days' order."""
-    return f"{tally.day.isoformat()}|{slot:02}"
+def sums_ids(tally: Tally, slot: int) -> tuple[str, str]:
+    """The ids of the documents that a tally is summed in: of its day, and of its month."""
+    day = tally.day.isoformat()
+    return sums_id(day, slot), sums_id(month_of(day), slot)
 
 
-def day_in(name: str) -> str:
-    """The day in :func:`sums_id`."""
+def month_of(day: str) -> str:
+    """The month of an ISO day, named so that months stand after all days."""
+    return f"m{day[:7]}"
+
+
+def sums_id(span: str, slot: int) -> str:
+    """The id of the sums of a day or a month in that slot."""
+    return f"{span}|{slot:02}"
+
+
+def span_in(name: str) -> str:
+    """The day or month in :func:`sums_id`."""
     return name.partition("|")[0]
 
 

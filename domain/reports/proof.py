@@ -31,7 +31,7 @@ async def differing_days(store: Store, slots: Sequence[int], at: Timestamp) -> A
         kept, counted = stored.get(name, {}), sums.get(name, Counter())
         for each in sorted(kept.keys() | counted.keys()):
             if kept.get(each, 0) != counted.get(each, 0):
-                yield None, f"day {name}: {each} is {kept.get(each, 0)}, its journal says {counted.get(each, 0)}"
+                yield None, f"sums {name}: {each} is {kept.get(each, 0)}, its journal says {counted.get(each, 0)}"
 
 
 async def _members(

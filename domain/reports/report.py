@@ -24,7 +24,7 @@ from domain.ledger.posting import POINTS, currency_of
 from domain.programme.programme import Programme
 from domain.programme.published import Programmes
 from domain.programme.tiers import TierState, held
-from domain.reports.counting import Counting, day_in, slot_in, sums_id
+from domain.reports.counting import Counting, month_of, slot_in, span_in, sums_id
 from domain.reports.tally import (
     ARMS,
     EPOCH,
@@ -187,17 +187,33 @@ async def _tail(store: Store) -> _Tail:
 
 
 class _Sums:
-    """The sums of the period's days, and of all days before its end."""
+    """The sums of the period, and of all that was before its end.
+
+    Whole months are read by month, and by day only those months in which the period begins or ends.
+    """
 
     def __init__(self, since: date, until: date) -> None:
         self._first, self._end = since.isoformat(), until.isoformat()
+        self._by_day = {each.isoformat()[:7] for each in (since, until) if each.day != 1}
         self.period: Counter[str] = Counter()
         self.standing: Counter[str] = Counter()
 
-    def add(self, day: str, sums: Mapping[str, int]) -> None:
-        if day >= self._end:
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """The documents that are needed."""
+        months = {"_id": {"$gte": "m", "$lt": f"{month_of(self._end)}~"}}
+        return {"$or": [months, *({"_id": {"$gte": month, "$lt": f"{month}~"}} for month in sorted(self._by_day))]}
+
+    def span(self, day: str) -> str:
+        """What the day is read by: itself, or its month."""
+        return day if day[:7] in self._by_day else month_of(day)
+
+    def add(self, span: str, sums: Mapping[str, int]) -> None:
+        """Adds a day's or a month's sums, unless the other is what is read."""
+        start = f"{span[1:]}-01" if span.startswith("m") else span
+        if self.span(start) != span or start >= self._end:
             return
-        if day >= self._first:
+        if start >= self._first:
             self.period.update(sums)
         for name, amount in sums.items():
             if name.startswith(("outstanding:", "members")):
@@ -210,17 +226,19 @@ async def _sums(
     sums = _Sums(since, until)
     uncounted = set(tail.uncounted)
     counted_to: dict[str, str] = {}
-    async for documents in _plainly(store.day_sums, {"_id": {"$lt": until.isoformat()}}, ("sums", "token")):
+    async for documents in _plainly(store.day_sums, sums.wanted, ("sums", "token")):
         for document in documents:
             name = document["_id"]
             if slot_in(name) not in uncounted:
                 counted_to[name] = document["token"]
-                sums.add(day_in(name), document.get("sums", {}))
+                sums.add(span_in(name), document.get("sums", {}))
     for name, added in anew.items():
-        sums.add(day_in(name), added)
+        sums.add(span_in(name), added)
     for change, tally in zip(tail.changes, tallies, strict=True):
-        if change.order > counted_to.get(sums_id(tally, change.entry["slot"]), ""):
-            sums.add(tally.day.isoformat(), tally.sums)
+        day = tally.day.isoformat()
+        span = sums.span(day)
+        if day < until.isoformat() and change.order > counted_to.get(sums_id(span, change.entry["slot"]), ""):
+            sums.add(span, tally.sums)
     return sums
 
 

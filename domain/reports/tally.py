@@ -29,7 +29,7 @@ from domain.ledger.expiry import local_date
 from domain.ledger.posting import POINTS, is_members
 from domain.programme.programme import Programme, Rule
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what is counted and how. With another one everything is counted anew."""
 
 ENTRY_FIELDS: Final = (

@@ -62,7 +62,7 @@ ALL: Final = (
     LEASES,  # one per slot, and one per living worker
     CLOCK,  # the hand on a sandbox's clock
     ACCOUNTS,  # one per slot: the programme's side of all postings, and up to where the journal was summed
-    DAY_SUMS,  # one per programme's day and slot: what reports add up, and up to where the journal was counted
+    DAY_SUMS,  # one per slot and programme's day, and month: what reports add up, and up to where it was counted
     MEMBER_DAYS,  # one per member who bought or rose: the days of his purchases, and his tiers in turn, for reports
     VOUCHERS,  # every voucher as the journal has it: looked up by code, listed by member
     STOCK,  # one per limited reward: how many were issued and not given back
