@@ -191,7 +191,7 @@ class Model:
         self.owed = dict.fromkeys(ASSETS, 0)
         self.idle = dict.fromkeys(ASSETS, FOREVER)
         self.expired: list[Expired] = []
-        self.forgiven: dict[tuple[int, str], int] = {}
+        self.forgiven: dict[tuple[int, str, Key], int] = {}
         self.expiries = 0
         self.bought: list[Bought] = []
         self.vouchers: list[Held] = []
@@ -339,14 +339,13 @@ class Model:
     def forgive(self, purchase: Bought, asset: str, due: int) -> int:
         total = 0
         for number in sorted({one.number for one in self.expired if one.number > purchase.number}):
-            gone = sum(
-                one.amount
-                for one in self.expired
-                if one.number == number and one.asset == asset and one.key in purchase.own[asset]
-            )
-            part = max(0, min(due - total, gone - self.forgiven.get((number, asset), 0)))
-            self.forgiven[number, asset] = self.forgiven.get((number, asset), 0) + part
-            total += part
+            for key in dict.fromkeys(purchase.own[asset]):
+                gone = sum(
+                    one.amount for one in self.expired if (one.number, one.asset, one.key) == (number, asset, key)
+                )
+                part = max(0, min(due - total, gone - self.forgiven.get((number, asset, key), 0)))
+                self.forgiven[number, asset, key] = self.forgiven.get((number, asset, key), 0) + part
+                total += part
         return total
 
     def recover(self, asset: str, amount: int, own: tuple[Key, ...], now: datetime) -> None:

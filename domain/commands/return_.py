@@ -7,6 +7,7 @@ kept (SEMANTICS §4).
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import product
 
 from domain.commands.happening import return_happening
 from domain.commands.purchase import MAX_AHEAD
@@ -189,19 +190,17 @@ def _take_back(
     """Take `amount` less what expired of the purchase's own lots, and say what was forgiven for that."""
     own = _own_lots(bought, asset)
     forgiven: list[Forgiven] = []
-    for expiry in history.expiries:
-        expired = sum(
-            posting.amount for posting in expiry.postings if posting.asset == asset and posting.from_lot in own
-        )
+    for expiry, key in product(history.expiries, own):
+        expired = sum(one.amount for one in expiry.postings if one.asset == asset and one.from_lot == key)
         used = sum(
             one.amount
             for entry in history.forgiving
             if entry.returned is not None
             for one in entry.returned.forgiven
-            if one.entry == expiry.id and one.asset == asset
+            if (one.entry, one.asset, one.lot) == (expiry.id, asset, key)
         )
         if (part := min(amount, expired - used)) > 0:
-            forgiven.append(Forgiven(entry=expiry.id, asset=asset, amount=part))
+            forgiven.append(Forgiven(entry=expiry.id, asset=asset, lot=key, amount=part))
             amount -= part
     if amount:
         draft.recover(asset, amount, destination=destination, own=own)

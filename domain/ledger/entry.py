@@ -17,6 +17,7 @@ import orjson
 
 from domain.ledger.bonus import Bonus, bonus_document, bonus_from
 from domain.ledger.hold import Hold, hold_document, hold_from
+from domain.ledger.lot import LotKey, lot_key_document, lot_key_from
 from domain.ledger.plan import RunningPlan, plan_document, plan_from
 from domain.ledger.posting import AVAILABLE, POINTS, Posting, is_members, posting_document, posting_from
 from domain.ledger.referral import Referral, referral_document, referral_from
@@ -120,10 +121,11 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgiven:
-    """How much of what an EXPIRE entry took away of an asset a return did not take again (SEMANTICS §4.2)."""
+    """How much of what an EXPIRE entry took out of a lot a return did not take again (SEMANTICS §4.2)."""
 
     entry: str
     asset: str
+    lot: LotKey
     amount: int
 
 
@@ -368,7 +370,8 @@ def entry_from(document: Mapping[str, Any]) -> Entry:
 
 
 def _return_from(document: Mapping[str, Any]) -> Return:
-    return Return(**{**document, "forgiven": tuple(Forgiven(**forgiven) for forgiven in document["forgiven"])})
+    forgiven = (Forgiven(**{**each, "lot": lot_key_from(each["lot"])}) for each in document["forgiven"])
+    return Return(**{**document, "forgiven": tuple(forgiven)})
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -422,7 +425,7 @@ def _hashed_part(entry: Entry) -> dict[str, Any]:
     if entry.returned is not None:
         document["returned"] = {
             **_plain(entry.returned),
-            "forgiven": [_plain(forgiven) for forgiven in entry.returned.forgiven],
+            "forgiven": [{**_plain(each), "lot": lot_key_document(each.lot)} for each in entry.returned.forgiven],
         }
     return document
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domain.ledger.entry import Entry
+from domain.ledger.entry import Entry, EntryKind
 from domain.members.member import Member
 from domain.problems import InsufficientBalance, InvalidInput, LimitReached, NotFound, WrongState
 from domain.programme.earning import ExplanationRow
@@ -275,6 +275,23 @@ async def test_purchases_merged_in_one_lot_share_what_expired_of_it(shop_with: O
 
     assert sum(taken) == -15
     assert await shop.available(member) == 35
+
+
+async def test_lots_that_expire_at_one_instant_are_forgiven_each_for_its_own_purchase(shop_with: OpenShop) -> None:
+    shop = await shop_with(MONTH.replace("P1M", "P10D"))
+    member = await shop.member()
+    dated = await shop.buy(member, 1000)
+    await shop.move_by(days=5)
+    await shop.publish(IDLE_MONTH.replace("P1M", "P5D"))
+    idle = await shop.buy(member, 700)
+    await shop.move_by(days=8)
+    await shop.buy(member, 5000)
+
+    taken = [(await shop.give_back(member, one)).points for one in (dated, idle)]
+
+    assert len([entry for entry in await shop.entries(member) if entry.kind is EntryKind.EXPIRE]) == 1
+    assert taken == [0, 0]
+    assert await shop.available(member) == 50
 
 
 async def test_what_expired_of_an_idle_wallet_is_not_taken_from_what_came_later(shop_with: OpenShop) -> None:
