@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from api.demo import DemoFailed, run_demo
+from api.operations import PARTNER_ALLOWANCE
 from api.persisted import ManifestInvalid
 from api.replay import ReceiptsInvalid, ReplayFailed, read_receipts
 from api.reports import report_lines
@@ -26,7 +27,7 @@ from api.services import open_clock
 from api.tokens import ScopeUnknown, Tokens, open_tokens
 from domain.ledger.expiry import start_of_day
 from domain.members.member import member_by_id
-from domain.partners.partner import PartnerInvalid, create_partner
+from domain.partners.partner import PartnerInvalid, create_partner, set_allowance
 from domain.partners.signing_key import KeysLocked
 from domain.payments.opening import open_provider
 from domain.payments.provider import ProviderUnavailable
@@ -35,6 +36,7 @@ from domain.programme.definition import DefinitionInvalid, ProgrammeProblem, che
 from domain.programme.published import NoProgramme, ProgrammeInvalid, Programmes, Published, VersionConflict, publish
 from domain.reports.report import Report, report
 from domain.settings import LOCAL_URL, Settings, SettingsError, read_settings
+from domain.store.buckets import Allowance
 from domain.store.clock import Clock
 from domain.store.connection import Store, StoreUnavailable, opened_store
 from domain.store.embedded import EmbeddedUnavailable
@@ -318,6 +320,26 @@ def partner_create(
     except PartnerInvalid as error:
         raise WrongUse(f"{'NAME' if error.field == 'name' else '--scopes'}: {error}") from None
     typer.echo(f"client id      {client_id}\nclient secret  {secret}")
+
+
+@partners.command("limit")
+def partner_limit(
+    client_id: Annotated[str, typer.Argument(metavar="ID", help="The partner's client id.")],
+    capacity: Annotated[int, typer.Option(min=1_000, help="The most cost at once.")] = PARTNER_ALLOWANCE.capacity,
+    per_second: Annotated[int, typer.Option(min=1, help="Refilled each second.")] = PARTNER_ALLOWANCE.refill_per_second,
+    sandbox: Sandbox = False,
+    data: Data = None,
+) -> None:
+    """Set how much a partner app may ask for; without options what all have. Known everywhere in half a minute."""
+    settings = _settings([], sandbox=sandbox, data=data)
+    allowance = Allowance(capacity=capacity, refill_per_second=per_second)
+
+    async def limit(store: Store, _clock: Clock) -> bool:
+        return await set_allowance(store, client_id, None if allowance == PARTNER_ALLOWANCE else allowance)
+
+    if not _on_store(settings, limit):
+        raise WrongUse(f"ID: there is no partner {client_id}.")
+    typer.echo(f"{client_id} may spend {capacity:,}, refilled at {per_second:,} a second")
 
 
 @tokens.command("staff")

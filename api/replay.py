@@ -288,6 +288,8 @@ class Till:
                 self._renew_token()
             elif code == "UNAVAILABLE":
                 time.sleep(wait)
+            elif code == "RATE_LIMITED":
+                time.sleep(answer["errors"][0]["extensions"]["retryAfterSeconds"])
             else:
                 break
             answer = self._answer_once(content)

@@ -5,6 +5,8 @@ from graphql import FragmentDefinitionNode, OperationDefinitionNode, parse
 
 from api.cost import price_of
 from api.schema import build_schema
+from domain.partners.partner import set_allowance
+from domain.store.buckets import Allowance
 from tests.api.shop import Shop, codes, data
 
 SCHEMA = build_schema(sandbox=True)._schema
@@ -83,3 +85,20 @@ async def test_what_is_refused_costs_as_well(shop: Shop) -> None:
 
     assert codes(answers[0]) == ["GRAPHQL_VALIDATION_FAILED"]
     assert codes(answers[-1]) == ["RATE_LIMITED"]
+
+
+async def test_a_partner_whose_bucket_was_set_has_that_one(shop: Shop) -> None:
+    body = {"query": "{ partner { id } }"}
+    await set_allowance(shop.services.store, shop.till_id, Allowance(capacity=1_000, refill_per_second=1))
+    shop.services.tokens.forget_partner(shop.till_id)
+
+    headers = {"Authorization": f"Bearer {await shop.till_token()}"}
+    await shop.http.post("/graphql", json=body, headers=headers)
+    key = f"partner:{shop.till_id}"
+    allowance = shop.services.tokens.allowance_of(shop.till_id)
+    assert allowance is not None
+    shop.services.buckets.debit(key, allowance, cost=1_000)
+    refused = await shop.http.post("/graphql", json=body, headers=headers)
+
+    assert allowance == Allowance(capacity=1_000, refill_per_second=1)
+    assert codes(refused.json()) == ["RATE_LIMITED"]
