@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.access import Anonymous, MemberCaller, PartnerCaller, StaffCaller
 from api.tokens import ScopeUnknown, open_tokens
+from domain.partners.denial import deny
 from domain.partners.signing_key import KeysLocked, SigningKey
 from domain.settings import Settings
 from domain.store.connection import Store
@@ -229,6 +230,41 @@ async def test_a_disabled_partners_tokens_stop(edge: Edge, store: Store, setting
     caller = await edge.services.tokens.caller_of(f"Bearer {token}", edge.clock.now())
 
     assert caller == Anonymous(token_refused=True)
+
+
+async def test_what_ended_before_its_time_is_refused_in_the_same_shape(edge: Edge, store: Store) -> None:
+    tokens, now = edge.services.tokens, edge.clock.now()
+    of_disabled = await edge.partner_token("members:read")
+    await store.partners.update_one({"_id": "pa_till"}, {"$set": {"disabled": True}})
+    of_session = (await tokens.issue_member_token("m1", now, session="s1")).text
+    of_grant = (await tokens.issue_partner_token("pa_app", ["members:read"], now, member_id="m1", grant="g1")).text
+    of_member = (await tokens.issue_member_token("m2", now)).text
+    await store.partners.insert_one({"_id": "pa_app", "disabled": False})
+    for name in ("session|s1", "grant|g1", "member|m2"):
+        await deny(store, name, now=now)
+    headers = {"X-Request-Id": "request-1"}
+
+    anonymous = await edge.ask(ME, accept=GRAPHQL, headers=headers)
+    refused = [
+        await edge.ask(ME, token=token, accept=GRAPHQL, headers=headers)
+        for token in (of_disabled, of_session, of_grant, of_member)
+    ]
+
+    assert [each.status_code for each in refused] == [401] * 4
+    assert {each.content for each in refused} == {anonymous.content}
+
+
+async def test_a_denial_ends_with_the_tokens_that_it_is_for(edge: Edge, store: Store) -> None:
+    now = edge.clock.now()
+    await deny(store, "member|m1", now=now)
+    tokens = await open_tokens(store, edge.services.settings, now)
+    old = (await tokens.issue_member_token("m1", now)).text
+    later = now + timedelta(minutes=20)
+    new = (await tokens.issue_member_token("m1", later)).text
+
+    assert await tokens.caller_of(f"Bearer {old}", now) == Anonymous(token_refused=True)
+    tokens.forget_denials()
+    assert await tokens.caller_of(f"Bearer {new}", later) == MemberCaller(member_id="m1")
 
 
 async def test_processes_that_start_at_once_share_one_key(store: Store, settings: Settings) -> None:
