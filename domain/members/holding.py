@@ -53,6 +53,7 @@ _LEDGER: Final = "value under the opaque id, as the books must show it"
 HOLDINGS: Final[Mapping[str, Holding | None]] = {
     collections.MEMBERS: _cleared(
         "profile",
+        "zones",
         "subjects",
         "references",
         "linked",

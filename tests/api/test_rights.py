@@ -13,14 +13,25 @@ from tests.api.shop import Shop, a_purchase, codes, data, new_key
 
 ERASE = "mutation($confirm: String!) { eraseMe(confirm: $confirm) { at } }"
 EXPORT = "mutation { exportMyData }"
-PERSON = ("Ana Novak", "ana@example.com", "+38640123456", "card-77", "Sorry for the wait", "fcm-token-of-ana", "Lovely")
+PERSON = (
+    "Ana Novak",
+    "ana@example.com",
+    "+38640123456",
+    "Pacific/Chatham",
+    "card-77",
+    "Sorry for the wait",
+    "fcm-token-of-ana",
+    "Lovely",
+)
 SIGN_IN = 'mutation { sandboxSignIn(subject: "ana-novak") { ... on Session { accessToken isNew member { id } } } }'
 LIVE = """
 mutation {
   registerDevice(input: {installation: "inst-1", platform: IOS, kind: TOKEN, value: "fcm-token-of-ana"}) { __typename }
   setConsent(purpose: MARKETING, granted: true, version: "1") { granted }
   submitFeedback(rating: 5, text: "Lovely") { id }
-  updateProfile(input: {displayName: "Ana Novak", email: "ana@example.com", phone: "+38640123456"}) { __typename }
+  updateProfile(
+    input: {displayName: "Ana Novak", email: "ana@example.com", phone: "+38640123456", timeZone: "Pacific/Chatham"}
+  ) { __typename }
 }
 """
 
