@@ -1,13 +1,17 @@
 """A member takes his data away, and is forgotten: nothing of the person stays, and the books still balance."""
 
+import asyncio
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from domain.ledger.audit import audit
+from domain.members.erasure import erase, finish_erasures
 from domain.members.holding import HOLDINGS, OnErasure
 from domain.store import collections
+from domain.store.slots import SLOTS
 from tests.api.partner_app import PartnerApp, a_partner_app
 from tests.api.shop import Shop, a_purchase, codes, data, new_key
 
@@ -173,6 +177,27 @@ async def test_an_erasure_that_was_cut_short_is_finished_by_whoever_comes_next(s
     assert kept["erased_at"] is not None
     assert "erasing" not in kept
     assert await store.journal.count_documents({"member": member, "key": {"$regex": "erasure"}}) == 1
+    assert (await audit(store)).differences == ()
+
+
+async def test_an_erasure_that_dies_anywhere_forgets_the_person_first_or_does_nothing(shop: Shop) -> None:
+    ledger, store = shop.services.ledger, shop.services.store
+    for milliseconds in range(0, 40, 4):
+        member = await shop.enrol(displayName="Ana Novak", reference=f"card-77-{milliseconds}")
+        dying = asyncio.create_task(erase(ledger, member, confirm="ERASE", now=shop.clock.now()))
+        await asyncio.wait({dying}, timeout=milliseconds / 1_000)
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+
+        left = await store.members.find_one({"_id": member})
+        assert left is not None
+        assert ("profile" in left) == ("references" in left) == ("erased_at" not in left and "erasing" not in left)
+        await finish_erasures(ledger, range(SLOTS))
+        assert isinstance(await erase(ledger, member, confirm="ERASE", now=shop.clock.now()), datetime)
+        forfeits = await store.journal.count_documents({"member": member, "operation": "erasure", "seq": {"$gte": 1}})
+        assert forfeits == 1
+
+    assert [word for word in PERSON if word in await everything(shop)] == []
     assert (await audit(store)).differences == ()
 
 
