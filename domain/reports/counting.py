@@ -36,6 +36,7 @@ from domain.reports.tally import (
 )
 from domain.store.codec import to_bson
 from domain.store.connection import Document, Store
+from domain.store.deadline import unlimited
 
 BATCH: Final = 1_000
 MAX_TRIES: Final = 20
@@ -263,7 +264,9 @@ async def found_at(
         yield batch
         batch = []
         if cursor:
-            more = await database.command({"getMore": Int64(cursor), "collection": collection.name, "batchSize": BATCH})
+            asked = {"getMore": Int64(cursor), "collection": collection.name, "batchSize": BATCH}
+            with unlimited():
+                more = await database.command(asked)
             cursor, batch = more["cursor"]["id"], more["cursor"]["nextBatch"]
 
 

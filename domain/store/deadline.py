@@ -12,3 +12,8 @@ import pymongo
 def within(seconds: float) -> AbstractContextManager[None]:
     """Queries of this context are over after so many seconds; later ones raise what `is_outage` knows."""
     return pymongo.timeout(seconds)
+
+
+def unlimited() -> AbstractContextManager[None]:
+    """Queries of this context carry no limit: a getMore of our own, whose find has brought it, may have none."""
+    return pymongo.timeout(None)
