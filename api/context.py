@@ -23,6 +23,7 @@ from domain.store.changes import Changes
 from domain.store.clock import Clock
 from domain.store.connection import Store
 from notifications.channel import Carrier, Channel
+from notifications.office import Office
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Services:
     identities: IdentityTokens = field(init=False)
     buckets: Buckets = field(init=False)
     changes: Changes = field(init=False)
+    office: Office = field(init=False)
 
     def __post_init__(self) -> None:
         """What all requests share: look-ups of members, costs, changes that are followed, keys of issuers."""
@@ -51,6 +53,8 @@ class Services:
         object.__setattr__(self, "identities", IdentityTokens(self.settings))
         object.__setattr__(self, "buckets", Buckets(self.store))
         object.__setattr__(self, "changes", Changes(self.store))
+        office = Office(store=self.store, clock=self.clock, programmes=self.programmes, carriers=self.carriers)
+        object.__setattr__(self, "office", office)
 
     async def close(self) -> None:
         """Ends what runs for the requests; who opened the store and the ledger closes those after it."""

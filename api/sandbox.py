@@ -105,7 +105,14 @@ class SandboxMutation:
         services = info.context.wallet
         assert isinstance(services.clock, SandboxClock), "a sandbox's schema over another clock"
         try:
-            done = await advance(services.store, services.clock, services.ledger, to, provider=services.provider)
+            done = await advance(
+                services.store,
+                services.clock,
+                services.ledger,
+                to,
+                provider=services.provider,
+                office=services.office,
+            )
         except ClockMovedBack as error:
             now = format_instant(error.now)
             raise ExposedError(

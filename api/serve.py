@@ -159,7 +159,7 @@ async def _work(settings: Settings) -> None:
 
 
 def _worker(services: Services) -> Worker:
-    return Worker(services.store, services.clock, services.ledger, provider=services.provider)
+    return Worker(services.store, services.clock, services.ledger, provider=services.provider, office=services.office)
 
 
 async def _until_stopped(stop: asyncio.Event, jobs: list[asyncio.Task[None]]) -> None:

@@ -42,6 +42,7 @@ async def emit(store: Store, signal: Signal, *, kept_for: timedelta | None = Non
         "event": signal.event,
         "at": signal.at,
         "facts": dict(signal.facts),
+        "pending": True,
         **({} if kept_for is None else {"kept_until": datetime.now(UTC) + kept_for}),
     }
     try:

@@ -12,7 +12,7 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -33,6 +33,9 @@ from domain.reports.counting import Counting
 from domain.store.clock import Clock, ClockMovedBack, SandboxClock
 from domain.store.connection import Store
 from domain.store.slots import LEASE_SECONDS, SLOTS, Leases
+from notifications import cascades
+from notifications.hearing import hear_journal
+from notifications.office import Office
 
 BATCH: Final = 200
 LONGEST_SLEEP_SECONDS: Final = 1.0
@@ -42,6 +45,9 @@ SET_ASIDE_SECONDS: Final = 60.0
 MAX_SET_ASIDE: Final = 1_000
 STOP_SECONDS: Final = 10.0
 MAX_STALLED: Final = 20
+MAX_STALLED_MESSAGES: Final = 1_000
+MESSAGE_SLEEP_SECONDS: Final = 0.2
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
 CATCH_UP_SECONDS: Final = 0.2
 """How long a wallet may be behind an entry that arrived before it is taken for left behind."""
 
@@ -62,7 +68,13 @@ class Stalled(Exception):  # noqa: N818 -- says what is the case
 
 
 async def advance(
-    store: Store, clock: SandboxClock, ledger: Ledger, to: datetime, *, provider: Provider | None = None
+    store: Store,
+    clock: SandboxClock,
+    ledger: Ledger,
+    to: datetime,
+    *,
+    provider: Provider | None = None,
+    office: Office | None = None,
 ) -> int:
     """Moves the sandbox's clock forward to `to`, doing all that falls due on the way, in order.
 
@@ -77,7 +89,9 @@ async def advance(
         raise ClockMovedBack(began_at, to)
     stalled = 0
     before: tuple[datetime, list[str]] | None = None
+    before_at: datetime | None = None
     while True:
+        told_at = await _earliest_message(office, now=clock.now(), until=to)
         due, at_provider, birthday_at = await asyncio.gather(
             _earliest(store, until=to),
             payments.earliest_due(store, until=to),
@@ -85,9 +99,18 @@ async def advance(
         )
         if provider is None:
             at_provider = None
+        others = [at for at in (at_provider, birthday_at, None if due is None else due[0]) if at is not None]
+        if office is not None and told_at is not None and told_at < min(others, default=NEVER):
+            stalled = stalled + 1 if told_at == before_at else 0
+            if stalled > MAX_STALLED_MESSAGES:
+                raise Stalled(told_at, await cascades.due_members(office, range(SLOTS), until=told_at))
+            await _move(clock, told_at)
+            await cascades.work(office, range(SLOTS), now=clock.now())
+            before_at = told_at
+            continue
         if birthday_at is not None and birthday_at <= min(at_provider or to, to if due is None else due[0]):
             await _move(clock, birthday_at)
-            await keep_birthdays(ledger, range(SLOTS), now=clock.now())
+            await _keep_birthdays(ledger, range(SLOTS), office=office, now=clock.now())
             continue
         if provider is not None and at_provider is not None and (due is None or at_provider <= due[0]):
             await _move(clock, at_provider)
@@ -114,7 +137,7 @@ class Worker:
     """One worker of one process; :meth:`run` it as a task, and :meth:`stop` it.
 
     `ledger` runs by `clock`. `name` is unlike every other living worker's. Without a payment `provider` it leaves
-    all that has to do with one alone.
+    all that has to do with one alone, and without an `office` all messages.
     """
 
     def __init__(
@@ -125,6 +148,7 @@ class Worker:
         *,
         provider: Provider | None = None,
         name: str | None = None,
+        office: Office | None = None,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -132,6 +156,7 @@ class Worker:
         self._clock = clock
         self._ledger = ledger
         self._provider = provider
+        self._office = office
         self._leases = Leases(store, self.name, lease_seconds=lease_seconds)
         self._counting = Counting(store, ledger.programmes)
         self._beat_seconds = lease_seconds * 0.3
@@ -153,6 +178,7 @@ class Worker:
             "payments": self._work_payments,
             "birthdays": self._keep_birthdays,
             "erasures": self._finish_erasures,
+            "cascades": self._run_cascades,
         }
         loops = [asyncio.create_task(self._repeat(name, step), name=f"worker-{name}") for name, step in steps.items()]
         try:
@@ -253,6 +279,8 @@ class Worker:
         """What the entries that arrived ask of the payment provider, before they are counted and not seen again."""
         if self._provider is not None and members:
             await payments.look_at(self._ledger, self._provider, members)
+        if self._office is not None and members:
+            await hear_journal(self._office, members, now=self._clock.now())
 
     async def _work_payments(self) -> float:
         slots = self.slots
@@ -265,8 +293,37 @@ class Worker:
     async def _keep_birthdays(self) -> float:
         slots = self.slots
         await self._clock.refresh()
-        kept = await keep_birthdays(self._ledger, slots, now=self._clock.now()) if slots else 0
+        if not slots:
+            return LONGEST_SLEEP_SECONDS / 2
+        kept = await _keep_birthdays(self._ledger, slots, office=self._office, now=self._clock.now())
         return 0.0 if kept else LONGEST_SLEEP_SECONDS / 2
+
+    async def _run_cascades(self) -> float:
+        """Signals, dates and due runs of the slots; whoever's cannot be done is set aside, and harms no other."""
+        slots = self.slots
+        if self._office is None or not slots:
+            return MESSAGE_SLEEP_SECONDS
+        await self._clock.refresh()
+        now = self._clock.now()
+        try:
+            done = await cascades.work(self._office, slots, now=now, but=self._set_aside())
+        except (PyMongoError, Unavailable):
+            raise
+        except Exception:  # noqa: BLE001 -- which member it was is found out next
+            done = await self._send_apart(self._office, slots, now)
+        return 0.0 if done else MESSAGE_SLEEP_SECONDS
+
+    async def _send_apart(self, office: Office, slots: Collection[int], now: datetime) -> int:
+        done = 0
+        for member in await cascades.due_members(office, slots, until=now, but=self._set_aside()):
+            try:
+                done += await cascades.send_due(office, [member], now=now)
+            except (PyMongoError, Unavailable):
+                raise
+            except Exception:
+                self._aside[member] = asyncio.get_running_loop().time() + SET_ASIDE_SECONDS
+                log.exception("worker.member_set_aside", member=member, seconds=SET_ASIDE_SECONDS)
+        return done
 
     async def _until_due(self, slots: Iterable[int], now: datetime) -> float:
         waiting = await _due(self._store, slots, until=None, but=self._set_aside(), limit=1)
@@ -298,6 +355,25 @@ class Worker:
         now = asyncio.get_running_loop().time()
         self._aside = {member: until for member, until in self._aside.items() if until > now}
         return list(self._aside)[-MAX_SET_ASIDE:]
+
+
+async def _earliest_message(office: Office | None, *, now: datetime, until: datetime) -> datetime | None:
+    """When the next date comes or run is due, after all that was posted and told was heard."""
+    if office is None:
+        return None
+    await cascades.catch_up(office, range(SLOTS), now=now)
+    return await cascades.earliest(office, range(SLOTS), until=until)
+
+
+async def _keep_birthdays(ledger: Ledger, slots: Iterable[int], *, office: Office | None, now: datetime) -> int:
+    """The awards that are due; members whose birthday or zone changed are among them, so their dates are armed anew."""
+    slots = list(slots)
+    due = {"slot": {"$in": sorted(slots)}, "birthday_due_at": {"$lte": now}}
+    members = [each["_id"] async for each in ledger.store.members.find(due, {"_id": True}).limit(BATCH)]
+    kept = await keep_birthdays(ledger, slots, now=now)
+    if office is not None and members:
+        await hear_journal(office, members, now=now)
+    return kept
 
 
 async def _move(clock: SandboxClock, to: datetime) -> None:

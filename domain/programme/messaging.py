@@ -1,5 +1,6 @@
 """The section `messaging`: when members are left in peace, and how often they are written to (SEMANTICS §10)."""
 
+from datetime import time
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainValidator, model_validator
@@ -25,6 +26,11 @@ class QuietHours(Model):
                 "quiet", "Starts when it ends: the whole day or none of it? Choose another time, or leave it out."
             )
         return self
+
+    @property
+    def times(self) -> tuple[time, time]:
+        """From and until as times of day."""
+        return time.fromisoformat(self.from_), time.fromisoformat(self.until)
 
 
 def _window(value: object) -> Period | Literal["day"]:

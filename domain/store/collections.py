@@ -44,6 +44,10 @@ ASSERTIONS: Final = "assertions"
 DENIALS: Final = "denials"
 FEEDBACK: Final = "feedback"
 SIGNALS: Final = "signals"
+RUNS: Final = "runs"
+RECIPIENTS: Final = "recipients"
+DELIVERIES: Final = "deliveries"
+CASCADE_STATES: Final = "cascade_states"
 DEVICES: Final = "devices"
 INBOX: Final = "inbox"
 TRANSITIONS: Final = "transitions"
@@ -79,6 +83,10 @@ ALL: Final = (
     ASSERTIONS,  # one per assertion by which a partner app proved itself: it works once
     DENIALS,  # one per session, grant, member or token whose access tokens ended before their time
     FEEDBACK,  # one per member and what it is about: an entry, or a day
+    RUNS,  # one per cascade, member and signal
+    RECIPIENTS,  # one per member: how far his signals were heard, the next date, the places taken of caps
+    DELIVERIES,  # one per message that a step sent
+    CASCADE_STATES,  # one per cascade that was switched, and "*" for all of them
     SIGNALS,  # one per thing that happened to a member and stands in no entry, for the cascades
     DEVICES,  # one per installation of the app: where push messages to its member go
     INBOX,  # one per message to a member
@@ -192,9 +200,31 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         # All that a member said.
         Index(name="member_at", keys=("member", "at")),
     ),
+    RUNS: (
+        # What a worker takes next of its slots; runs that are over leave the field out.
+        Index(name="slot_due", keys=("slot", "due_at"), where={"due_at": {"$exists": True}}),
+        # A member's runs: the live ones that signals move, the due ones, and all, newest first, for staff.
+        Index(name="member_state", keys=("member", "state", "due_at")),
+        Index(name="member_started", keys=("member", "started_at")),
+        # A cascade's runs over a time, for its report; and what a switch ends.
+        Index(name="cascade_started", keys=("cascade", "started_at")),
+        Index(name="cascade_state", keys=("cascade", "state")),
+    ),
+    RECIPIENTS: (
+        # The next date of the members of a worker's slots.
+        Index(name="slot_due", keys=("slot", "due_at"), where={"due_at": {"$exists": True}}),
+        # Whose dates are armed for an older version of the programme.
+        Index(name="slot_version", keys=("slot", "version")),
+    ),
+    DELIVERIES: (
+        # All that was sent to a member.
+        Index(name="member_created", keys=("member", "created_at")),
+        # What a cascade sent over a time.
+        Index(name="cascade_created", keys=("cascade", "created_at")),
+    ),
     SIGNALS: (
-        # What a worker takes next of its slots.
-        Index(name="slot_at", keys=("slot", "at")),
+        # What a worker takes next of its slots: what was not heard.
+        Index(name="slot_pending", keys=("slot", "at"), where={"pending": True}),
         # What is forgotten of a member who withdraws, or goes.
         Index(name="member_event", keys=("member", "event")),
         *_KEPT_UNTIL,

@@ -1,0 +1,311 @@
+"""Signals come in: runs start, reach their goal, are reacted to, end (SEMANTICS §10.1 to §10.6).
+
+A member's signals are the entries of his journal after the last one heard, the stored ones that are pending, and the
+dates that came. All are heard member by member. Whatever is stored on the way is idempotent, and that it was heard is
+stored last: whoever dies in between is followed by somebody who does it again, to the same end.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pymongo.errors import DuplicateKeyError
+
+from domain.ledger.entry import entry_from
+from domain.programme.cascade import CompiledCascade
+from domain.store.codec import to_bson
+from notifications import engine
+from notifications.control import CascadeState, Switches, switches
+from notifications.dates import coming, fallen, next_at
+from notifications.delivery import OPENED
+from notifications.event import journal_query, signal_of
+from notifications.office import Office, Party, party_of, store_run
+from notifications.recipient import Recipient, keep, recipient_of
+from notifications.run import Run, RunState, run_document, run_from, run_id
+from notifications.schedule import minus
+from notifications.sending import recall
+from notifications.signal import Signal, signal_from
+
+AT_ONCE: Final = 16
+MAX_ENTRIES: Final = 500
+MAX_LIVE: Final = 200
+ATTEMPTS: Final = 20
+TOO_OLD: Final = timedelta(days=1)
+"""What nobody heard for so long starts nothing any more; goals and reactions count whenever they are heard."""
+KEPT_FOR: Final = timedelta(days=30)
+"""How long a stored signal that was heard is remembered by its id, by real time."""
+READ: Final = "inbox.read"
+WITHDRAWN: Final = "consent.withdrawn"
+
+
+async def hear_journal(office: Office, members: Collection[str], *, now: datetime) -> None:
+    """Hears what the journals of the members say that was not heard, and the dates that came to them."""
+    if not members:
+        return
+    gate, known = asyncio.Semaphore(AT_ONCE), await switches(office.store)
+
+    async def one(member: str) -> None:
+        async with gate, office.alone_with(member):
+            await _hear(office, member, (), now=now, known=known)
+
+    await _all(one(member) for member in members)
+
+
+async def hear_stored(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
+    """Hears the stored signals of the slots that are pending, at most `limit`; how many there were."""
+    pending = {"slot": {"$in": sorted(slots)}, "pending": True}
+    documents = await office.store.signals.find(pending).sort("at", 1).limit(limit).to_list()
+    if not documents:
+        return 0
+    gate, known = asyncio.Semaphore(AT_ONCE), await switches(office.store)
+    signals: dict[str, list[Signal]] = {}
+    for document in documents:
+        signals.setdefault(document["member"], []).append(signal_from(document))
+
+    async def one(member: str, stored: Sequence[Signal]) -> None:
+        async with gate, office.alone_with(member):
+            await _hear(office, member, stored, now=now, known=known)
+            await _forget(office, stored)
+
+    await _all(one(member, stored) for member, stored in signals.items())
+    return len(documents)
+
+
+async def hear_dates(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
+    """Hears the dates of the slots that came, and arms those of a new version for some members; how many it was."""
+    where = {"slot": {"$in": sorted(slots)}}
+    due = office.store.recipients.find({**where, "due_at": {"$lte": now}}, {"_id": True}).sort("due_at", 1)
+    members = [document["_id"] async for document in due.limit(limit)]
+    if not members:
+        current = office.programmes.current.version
+        stale = office.store.recipients.find({**where, "version": {"$lt": current}}, {"_id": True})
+        members = [document["_id"] async for document in stale.limit(limit)]
+    await hear_journal(office, members, now=now)
+    return len(members)
+
+
+async def earliest_date(office: Office, slots: Iterable[int], *, until: datetime | None = None) -> datetime | None:
+    """When the next date comes to a member of the slots."""
+    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True}}
+    if until is not None:
+        wanted["due_at"] = {"$exists": True, "$lte": until}
+    first = await office.store.recipients.find(wanted, {"due_at": True}).sort("due_at", 1).limit(1).to_list()
+    return first[0]["due_at"] if first else None
+
+
+async def _all(tasks: Iterable[Any]) -> None:
+    """Awaits all; a failure is raised when the others are done."""
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in done:
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class _Heard:
+    """One member while he is heard."""
+
+    party: Party
+    recipient: Recipient
+    live: dict[str, Run]
+    known: Switches
+    started: dict[str, datetime] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+
+
+async def _hear(office: Office, member: str, stored: Sequence[Signal], *, now: datetime, known: Switches) -> None:
+    for _ in range(ATTEMPTS):
+        recipient = await recipient_of(office.store, member)
+        cursor = office.store.journal.find({"member": member, "seq": {"$gt": recipient.sequence}})
+        entries = [entry_from(document) async for document in cursor.sort("seq", 1).limit(MAX_ENTRIES)]
+        party = await party_of(office, member, now=now)
+        if party is None:
+            return
+        live = office.store.runs.find({"member": member, "state": RunState.WAITING.value}).limit(MAX_LIVE)
+        heard = _Heard(
+            party=party,
+            recipient=recipient,
+            live={document["_id"]: run_from(document) async for document in live},
+            known=known,
+            started=dict(recipient.started),
+            told=list(recipient.told),
+        )
+        for signal in sorted([*map(signal_of, entries), *stored], key=lambda signal: signal.at):
+            await _take(office, heard, signal, now=now)
+        office.at("run created")
+        sequence = entries[-1].sequence if entries else recipient.sequence
+        if await keep(office.store, await _dated(office, heard, sequence=sequence, now=now)):
+            if len(entries) < MAX_ENTRIES:
+                return
+            stored = ()
+    raise AssertionError(f"{member} was heard by others {ATTEMPTS} times at once")
+
+
+async def _dated(office: Office, heard: _Heard, *, sequence: int, now: datetime) -> Recipient:
+    """The recipient after the dates that came, with the next one armed."""
+    recipient, party = heard.recipient, heard.party
+    version = party.programme.version
+    through = recipient.through or max(party.member.joined_at, now - TOO_OLD)
+    if recipient.version not in {0, version} and not (recipient.due_at is not None and recipient.due_at <= now):
+        through = now
+    dates = coming(party.member, party.wallet, party.programme, now=now)
+    for date in fallen(dates, through=through, now=now, told=heard.told):
+        await _take(office, heard, date.signal, now=now)
+        heard.told.append(date.signal.id)
+    return replace(
+        recipient,
+        sequence=sequence,
+        version=version,
+        through=now,
+        due_at=next_at(dates, now=now),
+        told=tuple(heard.told),
+        started=heard.started,
+    )
+
+
+async def _take(office: Office, heard: _Heard, signal: Signal, *, now: datetime) -> None:
+    """What one signal does: goals first, then reactions and ends, then what it starts."""
+    for identifier in list(heard.live):
+        run = heard.live[identifier]
+        cascade = await office.cascade_of(run)
+        if cascade is not None and (after := _moved(run, cascade, signal)) is not run:
+            await _store(office, heard, after, signal=signal)
+    if now - signal.at <= TOO_OLD:
+        for cascade in party_cascades(heard.party, signal):
+            await _start(office, heard, cascade, signal)
+
+
+def party_cascades(party: Party, signal: Signal) -> list[CompiledCascade]:
+    """The cascades of the programme in force that the signal may start."""
+    return [cascade for cascade in party.programme.cascades.values() if cascade.trigger.event == signal.event]
+
+
+def _moved(run: Run, cascade: CompiledCascade, signal: Signal) -> Run:
+    """The live run after a signal that did not start it."""
+    if signal.event in cascade.goal_events and signal.facts.get("sequence", run.sequence + 1) > run.sequence:
+        if signal.id != run.signal and signal.at >= run.started_at:
+            return engine.reach(run, at=signal.at, event=signal.event)
+    if signal.event == WITHDRAWN and signal.facts["purpose"] == "LOCATION" and "LOCATION" in cascade.purposes:
+        return engine.cancel(run, at=signal.at, reason="consent withdrawn: LOCATION")
+    if signal.event in {OPENED, READ}:
+        delivery = signal.facts["delivery"]
+        if any(event.delivery == delivery for event in run.history) and not _reacted_to(run, delivery, signal.event):
+            reacted = engine.react(run, at=signal.at, event=signal.event, delivery=delivery)
+            return engine.wake(reacted, cascade, at=signal.at)
+    return run
+
+
+def _reacted_to(run: Run, delivery: str, event: str) -> bool:
+    return any(each.what == "reaction" and each.reason == event and each.delivery == delivery for each in run.history)
+
+
+async def _store(office: Office, heard: _Heard, run: Run, *, signal: Signal) -> None:
+    """Stores a run that the signal moved, on whatever it has become meanwhile."""
+    for _ in range(ATTEMPTS):
+        if await store_run(office, run):
+            break
+        document = await office.store.runs.find_one({"_id": run.id})
+        latest = None if document is None else run_from(document)
+        cascade = None if latest is None else await office.cascade_of(latest)
+        if latest is None or cascade is None or (run := _moved(latest, cascade, signal)) is latest:
+            heard.live.pop(run.id, None)
+            return
+    if run.is_live:
+        heard.live[run.id] = replace(run, revision=run.revision + 1)
+    else:
+        del heard.live[run.id]
+        if run.state is RunState.GOAL_REACHED and run.delivery is not None:
+            await recall(office, run.delivery, now=signal.at)
+
+
+async def _start(office: Office, heard: _Heard, cascade: CompiledCascade, signal: Signal) -> None:
+    party, identifier = heard.party, run_id(cascade.id, signal.member, signal.id)
+    if heard.known.state(cascade.id) is not CascadeState.LIVE:
+        return
+    facts = party.facts(signal.facts)
+    segments = facts["member"]["segments"]
+    standing = engine.Standing(
+        facts=facts,
+        segments=frozenset(segments),
+        started_at=heard.started.get(cascade.id),
+        rival=_rival(heard.live.values(), cascade),
+        sequence=int(signal.facts.get("sequence", party.wallet.sequence)),
+        zone=party.programme.zone,
+    )
+    begun = engine.begin(
+        cascade,
+        signal,
+        version=party.programme.version,
+        programme=party.programme.definition.programme,
+        standing=standing,
+    )
+    if begun is None or await office.store.runs.find_one({"_id": identifier}, {"_id": True}) is not None:
+        return
+    if begun.is_live and (goal_at := await _goal_before(office, cascade, signal)) is not None:
+        standing = replace(standing, goal_at=goal_at)
+        again = engine.begin(
+            cascade,
+            signal,
+            version=party.programme.version,
+            programme=party.programme.definition.programme,
+            standing=standing,
+        )
+        assert again is not None, identifier
+        begun = again
+    try:
+        await office.store.runs.insert_one(to_bson(run_document(begun)))
+    except DuplicateKeyError:
+        return
+    if begun.is_live:
+        heard.live[begun.id] = begun
+        heard.started[cascade.id] = max(signal.at, heard.started.get(cascade.id, signal.at))
+
+
+def _rival(live: Iterable[Run], cascade: CompiledCascade) -> tuple[str, int] | None:
+    """The live promotional run of the cascade's group with the highest priority."""
+    if cascade.group is None:
+        return None
+    rivals = [run for run in live if run.group == cascade.group and run.category == "MARKETING"]
+    strongest = max(rivals, key=lambda run: run.priority, default=None)
+    return None if strongest is None else (strongest.cascade, strongest.priority)
+
+
+async def _goal_before(office: Office, cascade: CompiledCascade, signal: Signal) -> datetime | None:
+    """When the goal came: within the look-back before the signal, or already after it."""
+    if not cascade.goal_events:
+        return None
+    since = signal.at if cascade.look_back is None else minus(signal.at, cascade.look_back)
+    kinds = [query for event in cascade.goal_events if (query := journal_query(event)) is not None]
+    if kinds:
+        wanted: dict[str, Any] = {
+            "member": signal.member,
+            "seq": {"$exists": True, "$ne": signal.facts.get("sequence")},
+            "posted_at": {"$gte": since},
+            "$or": kinds,
+        }
+        found = await office.store.journal.find_one(wanted, {"posted_at": True})
+        if found is not None:
+            at: datetime = found["posted_at"]
+            return at
+    others = [event for event in cascade.goal_events if journal_query(event) is None]
+    if others:
+        wanted = {"member": signal.member, "event": {"$in": others}, "at": {"$gte": since}, "_id": {"$ne": signal.id}}
+        found = await office.store.signals.find_one(wanted, {"at": True})
+        if found is not None:
+            at = found["at"]
+            return at
+    return None
+
+
+async def _forget(office: Office, stored: Sequence[Signal]) -> None:
+    """They were heard: what says where a member was goes at once, the others' ids stay for a while."""
+    heard = [signal.id for signal in stored]
+    places = [signal.id for signal in stored if signal.event.startswith("place.")]
+    await office.store.signals.update_many(
+        {"_id": {"$in": heard}},
+        {"$unset": {"pending": ""}, "$min": {"kept_until": datetime.now(UTC) + KEPT_FOR}},
+    )
+    if places:
+        await office.store.signals.update_many({"_id": {"$in": places}}, {"$unset": {"facts.place": ""}})

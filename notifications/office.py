@@ -1,0 +1,126 @@
+"""What every part of the engine's outer half is given: the store, the clock, the programme, the carriers.
+
+One per process and event loop. What is decided about one member is decided by one task of the process at a time;
+across processes the revisions of runs and recipients see to it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from secrets import token_hex
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from domain.ledger.due import as_settled
+from domain.ledger.wallet import Wallet
+from domain.members.account import account_by_id
+from domain.members.member import Member, member_facts
+from domain.programme.cascade import CompiledCascade
+from domain.programme.cel import Facts
+from domain.programme.programme import Programme
+from domain.programme.published import Programmes, UnknownVersion
+from domain.store.clock import Clock
+from domain.store.codec import to_bson
+from domain.store.connection import Store
+from notifications.channel import Carrier, Channel
+from notifications.engine import NO_ENTRY
+from notifications.run import Run, RunState, run_document
+
+CLAIM_SECONDS: Final = 20.0
+"""For so long, by the server's real time, nobody else takes over a send that was claimed."""
+
+
+def _nowhere(_point: str) -> None:
+    """Nothing is done at the points that a test may stop at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """`at` is called at each point between two effects, by the point's name; `by` is this process's word for itself."""
+
+    store: Store
+    clock: Clock
+    programmes: Programmes
+    carriers: Mapping[Channel, Carrier] = field(default_factory=dict)
+    claim_seconds: float = CLAIM_SECONDS
+    at: Callable[[str], None] = _nowhere
+    by: str = field(default_factory=lambda: token_hex(8))
+    locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    @asynccontextmanager
+    async def alone_with(self, member: str) -> AsyncIterator[None]:
+        """What is done inside is the only thing that this process does about the member's cascades."""
+        lock = self.locks.get(member)
+        if lock is None:
+            lock = self.locks[member] = asyncio.Lock()
+        async with lock:
+            yield
+
+    async def cascade_of(self, run: Run) -> CompiledCascade | None:
+        """The cascade as the run knows it: that of its own version. None when that is lost."""
+        try:
+            programme = await self.programmes.at(run.version)
+        except UnknownVersion:
+            return None
+        return programme.cascades.get(run.cascade)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """A member with his wallet as if all that is due were posted."""
+
+    member: Member
+    wallet: Wallet
+    programme: Programme
+    now: datetime
+
+    def facts(self, signal_facts: Mapping[str, object]) -> Facts:
+        """What conditions of a cascade see, with the entry of its trigger."""
+        entry = signal_facts.get("entry", NO_ENTRY)
+        assert isinstance(entry, Mapping), entry
+        member = member_facts(self.member, self.wallet, self.programme, at=self.now).as_facts()
+        return {"member": {**member, "segments": tuple(sorted(self.segments(member)))}, "entry": entry}
+
+    def segments(self, member: Mapping[str, object]) -> frozenset[str]:
+        """The segments that the member is in now."""
+        conditions = self.programme.conditions
+        return frozenset(
+            segment.id
+            for segment in self.programme.definition.segments
+            if conditions["segments", segment.id, "when"].holds({"member": member})
+        )
+
+
+async def party_of(office: Office, member: str, *, now: datetime) -> Party | None:
+    """The member as he stands now; None when he is no more."""
+    account = await account_by_id(office.store, member)
+    if account is None:
+        return None
+    programme = office.programmes.current
+    return Party(member=account.member, wallet=as_settled(account.wallet, programme, now), programme=programme, now=now)
+
+
+async def store_run(office: Office, run: Run) -> bool:
+    """Stores the run over the revision that it was read at; False when it was written since, or is over."""
+    document = to_bson(run_document(replace(run, revision=run.revision + 1)))
+    query = {"_id": run.id, "revision": run.revision, "state": RunState.WAITING.value}
+    return (await office.store.runs.replace_one(query, document)).matched_count == 1
+
+
+async def claim_run(office: Office, run: Run, *, only_if_left: bool = False) -> bool:
+    """Stores the run with its claim, which is this process's for `claim_seconds` by the server's clock.
+
+    The same write holds only while the run waits and nobody moved it: no goal came. With `only_if_left` it holds only
+    once the claim that was there has run out.
+    """
+    document = to_bson(run_document(replace(run, revision=run.revision + 1)))
+    query: dict[str, Any] = {"_id": run.id, "revision": run.revision, "state": RunState.WAITING.value}
+    if only_if_left:
+        query["$expr"] = {"$lte": ["$claimed_until", "$$NOW"]}
+    until = {"claimed_until": {"$add": ["$$NOW", int(office.claim_seconds * 1000)]}}
+    claimed = await office.store.runs.update_one(
+        query, [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, until]}}]
+    )
+    return claimed.matched_count == 1

@@ -1,0 +1,173 @@
+"""A recipient: what cascades must know of a member beside his runs, in one document that decisions are written on.
+
+`sequence` is how far into his journal signals were heard; an entry after it is heard again, and what starts by it
+starts once. The next date that comes to him is armed in `due_at`. The reservations of frequency caps stand here too:
+a message takes its places in one write that holds only while there is room (SEMANTICS §10.10).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from pymongo.errors import DuplicateKeyError
+
+from domain.ledger.expiry import Period, local_date, start_of_day
+from domain.programme.messaging import Cap
+from domain.store.codec import to_bson
+from domain.store.connection import Store
+from domain.store.slots import slot_of
+from notifications.schedule import minus
+
+MAX_TOLD: Final = 50
+"""Dates that were told, the last ones: more never count at one time."""
+_SPARE: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One message that counts against a cap, and since when."""
+
+    delivery: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """`through` is the instant until which dates were told; `told` are those that may come late; `started` is when
+    each cascade started last; `places` are those taken of each cap. `revision` is 0 until it is stored.
+    """
+
+    member: str
+    sequence: int = 0
+    version: int = 0
+    through: datetime | None = None
+    due_at: datetime | None = None
+    told: tuple[str, ...] = ()
+    started: Mapping[str, datetime] = field(default_factory=dict)
+    places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
+    revision: int = 0
+
+
+def caps_of(caps: Iterable[Cap], *, category: str, channel: str) -> list[Cap]:
+    """The caps that a message of the category on the channel counts against."""
+    return [cap for cap in caps if cap.category in {None, category} and cap.channel in {None, channel}]
+
+
+def since(cap: Cap, *, now: datetime, zone: ZoneInfo) -> datetime:
+    """From when on messages count against the cap at `now`: the start of the member's day, or of a window that rolls."""
+    if isinstance(cap.per, Period):
+        return minus(now, cap.per)
+    return start_of_day(local_date(now, zone), zone) - timedelta(milliseconds=1)
+
+
+def full(
+    recipient: Recipient, caps: Iterable[Cap], *, now: datetime, zone: ZoneInfo, delivery: str
+) -> tuple[str, datetime] | None:
+    """A cap without room, and when it has room again; None when all have. A place that the delivery has is its own."""
+    blocked: tuple[str, datetime] | None = None
+    for cap in caps:
+        places = [place for place in recipient.places.get(cap.id, ()) if place.delivery != delivery]
+        counted = sorted(place.at for place in places if place.at > since(cap, now=now, zone=zone))
+        if len(counted) >= cap.count:
+            if isinstance(cap.per, Period):
+                room_at = counted[-cap.count] + (now - minus(now, cap.per))
+            else:
+                room_at = start_of_day(local_date(now, zone) + timedelta(days=1), zone)
+            if blocked is None or room_at > blocked[1]:
+                blocked = cap.id, room_at
+    return blocked
+
+
+async def recipient_of(store: Store, member: str) -> Recipient:
+    """The member's, as stored, or a new one."""
+    document = await store.recipients.find_one({"_id": member})
+    return Recipient(member=member) if document is None else recipient_from(document)
+
+
+async def keep(store: Store, recipient: Recipient) -> bool:
+    """Stores all but the places, which are taken by themselves; False when somebody stored it since it was read."""
+    values: dict[str, Any] = {
+        "sequence": recipient.sequence,
+        "version": recipient.version,
+        "through": recipient.through,
+        "due_at": recipient.due_at,
+        "told": list(recipient.told[-MAX_TOLD:]),
+        "started": dict(recipient.started),
+        "revision": recipient.revision + 1,
+    }
+    kept = {name: value for name, value in values.items() if value is not None}
+    if recipient.revision == 0:
+        try:
+            await store.recipients.insert_one(
+                to_bson({"_id": recipient.member, "slot": slot_of(recipient.member), "places": {}, **kept})
+            )
+        except DuplicateKeyError:
+            return False
+        return True
+    update: dict[str, Any] = {"$set": to_bson(kept)}
+    if recipient.due_at is None:
+        update["$unset"] = {"due_at": ""}
+    query = {"_id": recipient.member, "revision": recipient.revision}
+    return (await store.recipients.update_one(query, update)).matched_count == 1
+
+
+async def reserve(
+    store: Store, member: str, caps: Iterable[Cap], *, delivery: str, now: datetime, zone: ZoneInfo
+) -> bool:
+    """Takes a place of every cap for the delivery, all or none, in one write; False when one of them has no room.
+
+    A delivery that has its places keeps them.
+    """
+    caps = list(caps)
+    if not caps:
+        return True
+    room = [
+        {
+            "$lt": [
+                {
+                    "$size": {
+                        "$filter": {
+                            "input": {"$ifNull": [f"$places.{cap.id}", []]},
+                            "cond": {"$gt": ["$$this.at", since(cap, now=now, zone=zone)]},
+                        }
+                    }
+                },
+                cap.count,
+            ]
+        }
+        for cap in caps
+    ]
+    place = {"delivery": delivery, "at": now}
+    taken = await store.recipients.update_one(
+        {"_id": member, "$expr": {"$and": room}, **{f"places.{cap.id}.delivery": {"$ne": delivery} for cap in caps}},
+        {"$push": {f"places.{cap.id}": {"$each": [place], "$slice": -(2 * cap.count + _SPARE)} for cap in caps}},
+    )
+    if taken.matched_count == 1:
+        return True
+    mine = {"_id": member, **{f"places.{cap.id}.delivery": delivery for cap in caps}}
+    return await store.recipients.find_one(mine, {"_id": True}) is not None
+
+
+async def give_back(store: Store, member: str, caps: Iterable[Cap], *, delivery: str) -> None:
+    """Gives the delivery's places back: it certainly was not sent."""
+    caps = list(caps)
+    if caps:
+        pulled = {f"places.{cap.id}": {"delivery": delivery} for cap in caps}
+        await store.recipients.update_one({"_id": member}, {"$pull": pulled})
+
+
+def recipient_from(document: Mapping[str, Any]) -> Recipient:
+    """The recipient that the store holds."""
+    return Recipient(
+        member=document["_id"],
+        sequence=document["sequence"],
+        version=document["version"],
+        through=document.get("through"),
+        due_at=document.get("due_at"),
+        told=tuple(document["told"]),
+        started=document["started"],
+        places={cap: tuple(Place(**place) for place in places) for cap, places in document["places"].items()},
+        revision=document["revision"],
+    )

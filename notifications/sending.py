@@ -1,0 +1,578 @@
+"""Due runs go on: what is at hand is judged, claimed, reserved, rendered, sent, and what came of it stored.
+
+The order of a send, and what a crash after each step leaves (docs/decisions/a-send-is-claimed-on-its-run.md):
+
+    claimed         on the run, in the write that holds only while it waits: "no goal yet" is its condition
+    cap reserved    in one conditional write on the recipient
+    rendered        nothing stored
+    attempting      the delivery, with every endpoint, and the inbox's item
+    HTTP sent       nothing stored: whoever finds an attempt without an answer must take it for ambiguous
+    answer read     nothing stored
+    accepted        the delivery again, with the answers
+    next wait       the run, without its claim
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from domain.members.consent import ConsentPurpose, granted
+from domain.members.member import zone_of
+from domain.programme.cascade import CompiledCascade
+from domain.programme.programme import Programme
+from domain.programme.template import MissingVariable
+from domain.store.codec import to_bson
+from notifications import engine
+from notifications.alarm import alarm
+from notifications.channel import Channel, Endpoint, EndpointKind, Fate, Message, MessageCategory, Outcome
+from notifications.control import CascadeState, Switches, close_step, switches
+from notifications.delivery import (
+    ATTEMPTING,
+    Attempt,
+    Delivery,
+    answered,
+    delivery_of,
+    keep_delivery,
+)
+from notifications.devices import devices_of, endpoints, locale_among, remove, set_aside
+from notifications.engine import Conditions, Deferred, Go, HeldOut, Refused, Send
+from notifications.event import journal_query
+from notifications.filling import filled
+from notifications.inbox import InboxItem, put
+from notifications.office import Office, Party, claim_run, party_of, store_run
+from notifications.preferences import Preferences, preferences_from
+from notifications.recipient import Recipient, caps_of, full, give_back, recipient_of, reserve
+from notifications.run import Claim, Run, RunEvent, RunState, run_from, with_event
+from notifications.schedule import quiet_until
+from notifications.template import render_template
+
+AT_ONCE: Final = 32
+BATCH: Final = 200
+NEAR: Final = timedelta(minutes=5)
+MAX_TURNS: Final = 200
+MAX_TRIES: Final = 20
+RETRY: Final = timedelta(seconds=10)
+AGAIN: Final = timedelta(milliseconds=50)
+
+
+async def due_members(
+    office: Office, slots: Iterable[int], *, until: datetime, but: Collection[str] = (), limit: int = BATCH
+) -> list[str]:
+    """Members of the slots with runs that are due and not paused, those due longest first."""
+    known = await switches(office.store)
+    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$lte": until}}
+    if held := _held(known):
+        wanted["cascade"] = held
+    if but:
+        wanted["member"] = {"$nin": list(but)}
+    found = office.store.runs.find(wanted, {"member": True}).sort("due_at", 1).limit(limit)
+    return list(dict.fromkeys([document["member"] async for document in found]))
+
+
+async def earliest_run(office: Office, slots: Iterable[int], *, until: datetime | None = None) -> datetime | None:
+    """When the next run that is not paused is due."""
+    known = await switches(office.store)
+    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True}}
+    if until is not None:
+        wanted["due_at"] = {"$exists": True, "$lte": until}
+    if held := _held(known):
+        wanted["cascade"] = held
+    first = await office.store.runs.find(wanted, {"due_at": True}).sort("due_at", 1).limit(1).to_list()
+    return first[0]["due_at"] if first else None
+
+
+async def send_due(office: Office, members: Collection[str], *, now: datetime) -> int:
+    """Takes all due runs of the members as far as they go at `now`; how many of them went on."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(member: str) -> int:
+        async with gate, office.alone_with(member):
+            return await _send_due(office, member, now=now)
+
+    done = await asyncio.gather(*(one(member) for member in members), return_exceptions=True)
+    for outcome in done:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return sum(outcome for outcome in done if isinstance(outcome, int))
+
+
+async def recall(office: Office, delivery: str, *, now: datetime) -> None:
+    """Takes a push that may still be on a screen off it, by a silent message of the same id (SEMANTICS §10.5)."""
+    stored = await delivery_of(office.store, delivery)
+    carrier = None if stored is None else office.carriers.get(stored.channel)
+    if stored is None or carrier is None or stored.channel is not Channel.PUSH or stored.recalled_at is not None:
+        return
+    if not stored.may_have_come or now >= stored.message.expires_at:
+        return
+    silent = replace(stored.message, recalls=True)
+    came = [attempt.endpoint for attempt in stored.attempts.values() if attempt.may_have_come]
+    await asyncio.gather(*(carrier.send(silent, endpoint, now=now) for endpoint in came))
+    await office.store.deliveries.update_one({"_id": delivery}, {"$set": {"recalled_at": now}})
+
+
+def _held(known: Switches) -> dict[str, Any] | None:
+    """What keeps the runs of paused cascades out of a query; None when none is paused."""
+    paused = [cascade for cascade, state in known.states.items() if state is CascadeState.PAUSED]
+    if known.state("*") is not CascadeState.LIVE:
+        return {"$in": []}
+    return {"$nin": paused} if paused else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """A member at the instant of his sends."""
+
+    party: Party
+    recipient: Recipient
+    consents: frozenset[str]
+    preferences: Preferences
+    endpoints: dict[Channel, list[Endpoint]]
+    locale: str
+    near: Sequence[Run]
+    known: Switches
+    now: datetime
+
+    @property
+    def programme(self) -> Programme:
+        return self.party.programme
+
+
+async def _send_due(office: Office, member: str, *, now: datetime) -> int:
+    store = office.store
+    soon = {"member": member, "state": RunState.WAITING.value, "due_at": {"$lte": now + NEAR}}
+    documents = await store.runs.find(soon).sort("due_at", 1).limit(BATCH).to_list()
+    near = [run_from(document) for document in documents]
+    due = sorted((run for run in near if run.due_at and run.due_at <= now), key=lambda run: -run.priority)
+    if not due:
+        return 0
+    party = await party_of(office, member, now=now)
+    document = await store.members.find_one({"_id": member}, {"consents": True, "preferences": True})
+    if party is None or document is None:
+        return await _end_all(office, due, now=now)
+    devices = await devices_of(store, member, now=now)
+    profile = party.member.profile
+    reach = {Channel.PUSH: endpoints(devices, now=now)}
+    if profile.email is not None:
+        reach[Channel.EMAIL] = [Endpoint(id="email", kind=EndpointKind.EMAIL, value=profile.email)]
+    if profile.phone is not None:
+        reach[Channel.SMS] = [Endpoint(id="phone", kind=EndpointKind.PHONE, value=profile.phone)]
+    scene = _Scene(
+        party=party,
+        recipient=await recipient_of(store, member),
+        consents=frozenset(purpose.value for purpose in ConsentPurpose if granted(document, purpose.value)),
+        preferences=preferences_from(document),
+        endpoints={channel: found for channel, found in reach.items() if found and channel in office.carriers},
+        locale=profile.locale or locale_among(devices) or party.programme.definition.locales.default,
+        near=near,
+        known=await switches(store),
+        now=now,
+    )
+    went = 0
+    for run in due:
+        if scene.known.state(run.cascade) is CascadeState.LIVE:
+            went += await _go_on(office, run, scene)
+            scene = replace(scene, recipient=await recipient_of(store, member))
+    return went
+
+
+async def _end_all(office: Office, runs: Iterable[Run], *, now: datetime) -> int:
+    """Ends the runs of a member who is no more."""
+    for run in runs:
+        await store_run(office, engine.cancel(run, at=now, reason="member is no more"))
+    return len(list(runs))
+
+
+async def _go_on(office: Office, run: Run, scene: _Scene) -> int:
+    """Takes one run as far as it goes; 0 when somebody else has it."""
+    now, zone = scene.now, zone_of(scene.party.member, scene.programme)
+    cascade = await office.cascade_of(run)
+    if cascade is None:
+        return int(await store_run(office, engine.cancel(run, at=now, reason="its version of the programme is lost")))
+    held = scene.known.held_seconds(run.cascade, since=run.started_at, now=now)
+    if held > run.held_seconds:
+        return int(await store_run(office, _moved_on(run, held)))
+    if run.claim is not None:
+        mine = await _taken_over(office, run)
+        if mine is None:
+            await asyncio.sleep(AGAIN.total_seconds())
+            return 0
+        run = mine
+    for _ in range(MAX_TURNS):
+        facts = scene.party.facts(run.facts)
+        run, send = engine.proceed(run, cascade, now=now, facts=facts, zone=zone)
+        if send is None:
+            return int(await store_run(office, run))
+        after = await _decide(office, run, cascade, send, scene)
+        if after is None:
+            return 1
+        run = after
+    raise AssertionError(f"{run.id} sends without end")
+
+
+def _moved_on(run: Run, held: float) -> Run:
+    """The run after a pause: every wait goes on with the time that was left."""
+    later = timedelta(seconds=held - run.held_seconds)
+    return replace(
+        run,
+        due_at=None if run.due_at is None else run.due_at + later,
+        step_at=None if run.step_at is None else run.step_at + later,
+        expires_at=None if run.expires_at is None else run.expires_at + later,
+        held_seconds=held,
+    )
+
+
+async def _taken_over(office: Office, run: Run) -> Run | None:
+    """The run with a send that its process died in; None while that lives, or when another took it over."""
+    assert run.claim is not None, run.id
+    if run.claim.by == office.by:
+        return run
+    claim = replace(run.claim, by=office.by)
+    if not await claim_run(office, replace(run, claim=claim), only_if_left=True):
+        return None
+    return replace(run, claim=claim, revision=run.revision + 1)
+
+
+async def _decide(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> Run | None:
+    """The run to go on with, or None when it was stored and rests."""
+    now = scene.now
+    if (cascade.id, run.version, send.step) in scene.known.closed:
+        return engine.skip(run, send.step, now=now, reason="the message was refused")
+    stored = await delivery_of(office.store, send.delivery)
+    if stored is not None:
+        return await _resume(office, run, cascade, send, stored, scene=scene)
+    return await _judge(office, run, cascade, send, scene, tried=frozenset())
+
+
+async def _judge(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene, *, tried: frozenset[str]
+) -> Run | None:
+    now = scene.now
+    conditions = await _conditions(office, run, cascade, send, scene, tried=tried)
+    match engine.judge(run, cascade, send, conditions):
+        case HeldOut():
+            return engine.sent(run, send, now=now, what="held out")
+        case Refused() as refused:
+            if refused.to_inbox:
+                await _to_inbox(office, run, cascade, send, scene)
+            if conditions.has_goal and refused.reason == engine.GOAL:
+                return engine.reach(run, at=now, event="seen in the journal")
+            return engine.skip(run, send.step, now=now, reason=refused.reason)
+        case Deferred() as deferred:
+            await store_run(office, engine.defer(run, deferred, now=now))
+            return None
+        case Go() as go:
+            for channel in go.passed:
+                passed = RunEvent(at=now, what="unreachable", step=send.step, reason=channel)
+                run = with_event(run, passed)
+            return await _send(office, run, cascade, send, scene, channel=Channel(go.channel))
+
+
+async def _conditions(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene, *, tried: frozenset[str]
+) -> Conditions:
+    now, programme = scene.now, scene.programme
+    category, zone = MessageCategory(cascade.category), zone_of(scene.party.member, programme)
+    reachable = {channel.value for channel in scene.endpoints} | {Channel.INBOX.value}
+    caps = programme.definition.messaging.caps
+    blocked = {
+        channel: found
+        for channel in send.channels
+        if (
+            found := full(
+                scene.recipient,
+                caps_of(caps, category=cascade.category, channel=channel),
+                now=now,
+                zone=zone,
+                delivery=send.delivery,
+            )
+        )
+    }
+    return Conditions(
+        now=now,
+        consents=scene.consents,
+        muted=frozenset(each.value for each, muted in scene.preferences.muted if muted is category),
+        has_goal=await _has_goal(office, run, cascade),
+        reachable=frozenset(reachable - tried),
+        full=blocked,
+        quiet_until=_quiet_until(scene),
+        wait_for=_wait_for(run, scene),
+    )
+
+
+def _quiet_until(scene: _Scene) -> datetime | None:
+    """The end of the member's quiet hours, else of the programme's, or of his pause: whichever is later."""
+    hours = scene.preferences.quiet
+    times = None if hours is None else (hours.start, hours.end)
+    if times is None and (own := scene.programme.definition.messaging.quiet_hours) is not None:
+        times = own.times
+    zone = zone_of(scene.party.member, scene.programme)
+    ends = [] if times is None else [quiet_until(scene.now, *times, zone)]
+    if scene.preferences.paused_until is not None and scene.preferences.paused_until > scene.now:
+        ends.append(scene.preferences.paused_until)
+    return max((end for end in ends if end is not None), default=None)
+
+
+def _wait_for(run: Run, scene: _Scene) -> tuple[str, datetime] | None:
+    """A send of higher priority that is due within five minutes goes first (SEMANTICS §10.12)."""
+    for other in scene.near:
+        if other.priority > run.priority and other.due_at is not None and other.due_at > scene.now:
+            cascade = scene.programme.cascades.get(other.cascade)
+            if cascade is not None and engine.is_about_to_send(other, cascade):
+                return other.cascade, other.due_at + AGAIN
+    return None
+
+
+async def _has_goal(office: Office, run: Run, cascade: CompiledCascade) -> bool:
+    """Whether the journal has the goal, heard or not."""
+    kinds = [query for event in cascade.goal_events if (query := journal_query(event)) is not None]
+    if not kinds:
+        return False
+    wanted = {"member": run.member, "seq": {"$gt": run.sequence}, "$or": kinds}
+    return await office.store.journal.find_one(wanted, {"_id": True}) is not None
+
+
+async def _send(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene, *, channel: Channel
+) -> Run | None:
+    """Claims, reserves, renders and sends; None when the run was stored."""
+    now, store = scene.now, office.store
+    claim = Claim(
+        step=send.step,
+        delivery=send.delivery,
+        channel=channel.value,
+        template=send.template,
+        claimed_at=now,
+        expires_at=send.expires_at,
+        by=office.by,
+    )
+    office.at("due")
+    if not await claim_run(office, replace(run, claim=claim)):
+        return None
+    run = replace(run, claim=claim, revision=run.revision + 1)
+    office.at("claimed")
+    # An entry that was posted before this read is seen; one after it comes after the decision.
+    if await _has_goal(office, run, cascade):
+        return engine.reach(run, at=now, event="seen in the journal")
+    zone = zone_of(scene.party.member, scene.programme)
+    caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=channel.value)
+    if not await reserve(store, run.member, caps, delivery=send.delivery, now=now, zone=zone):
+        recipient = await recipient_of(store, run.member)
+        return await _judge(office, run, cascade, send, replace(scene, recipient=recipient), tried=frozenset())
+    office.at("cap reserved")
+    message = _message(run, cascade, send, scene)
+    if isinstance(message, str):
+        await give_back(store, run.member, caps, delivery=send.delivery)
+        alarm("message_not_rendered", cascade=cascade.id, step=send.step, template=send.template, variable=message)
+        return engine.skip(run, send.step, now=now, reason=f"not rendered: {message}")
+    office.at("rendered")
+    await put(store, _item(run, cascade, message, now=now))
+    delivery = Delivery(
+        message=message,
+        member=run.member,
+        run=run.id,
+        cascade=cascade.id,
+        step=send.step,
+        template=send.template,
+        channel=channel,
+        created_at=now,
+        attempts={
+            endpoint.id: Attempt(endpoint=endpoint, state=ATTEMPTING, tries=1)
+            for endpoint in scene.endpoints.get(channel, ())
+        },
+    )
+    await keep_delivery(store, delivery)
+    office.at("attempting")
+    return await _attempt(office, run, cascade, send, delivery, scene=scene)
+
+
+async def _attempt(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
+) -> Run | None:
+    """Sends to every endpoint whose attempt is open and stored, and goes on by what came of it."""
+    carrier = office.carriers.get(delivery.channel)
+    trying = [attempt for attempt in delivery.attempts.values() if attempt.state == ATTEMPTING]
+    outcomes: list[Outcome] = []
+    if carrier is not None:
+        outcomes = await asyncio.gather(
+            *(carrier.send(delivery.message, attempt.endpoint, now=scene.now) for attempt in trying)
+        )
+    office.at("answer read")
+    for attempt, outcome in zip(trying, outcomes, strict=False):
+        if outcome.fate is Fate.GONE and delivery.channel is Channel.PUSH:
+            await remove(office.store, attempt.endpoint)
+        if outcome.fate is Fate.SET_ASIDE and delivery.channel is Channel.PUSH:
+            await set_aside(office.store, attempt.endpoint, now=scene.now)
+    answers = {
+        attempt.endpoint.id: answered(attempt, outcome) for attempt, outcome in zip(trying, outcomes, strict=False)
+    }
+    delivery = replace(delivery, attempts={**delivery.attempts, **answers})
+    await keep_delivery(office.store, delivery)
+    office.at("accepted")
+    return await _settle(office, run, cascade, send, delivery, scene=scene)
+
+
+async def _resume(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
+) -> Run | None:
+    """Goes on with a delivery that was begun: its process died, or it is to be tried again."""
+    now = scene.now
+    orphans = {
+        key: replace(attempt, state=Fate.AMBIGUOUS.value, reason="no answer stored", retry_at=now)
+        for key, attempt in delivery.attempts.items()
+        if attempt.state == ATTEMPTING
+    }
+    delivery = replace(delivery, attempts={**delivery.attempts, **orphans})
+    again = {
+        key: replace(attempt, state=ATTEMPTING, tries=attempt.tries + 1)
+        for key, attempt in delivery.attempts.items()
+        if _goes_again(attempt, cascade, delivery, now=now)
+    }
+    if not again or await _has_goal(office, run, cascade):
+        return await _settle(office, run, cascade, send, delivery, scene=scene)
+    claim = Claim(
+        step=send.step,
+        delivery=send.delivery,
+        channel=delivery.channel.value,
+        template=send.template,
+        claimed_at=now,
+        expires_at=send.expires_at,
+        by=office.by,
+    )
+    if not await claim_run(office, replace(run, claim=claim)):
+        return None
+    run = replace(run, claim=claim, revision=run.revision + 1)
+    delivery = replace(delivery, attempts={**delivery.attempts, **again})
+    await keep_delivery(office.store, delivery)
+    return await _attempt(office, run, cascade, send, delivery, scene=scene)
+
+
+def _goes_again(attempt: Attempt, cascade: CompiledCascade, delivery: Delivery, *, now: datetime) -> bool:
+    """Whether it is time to try once more: certainly not sent, or ambiguous and worth a second visible try."""
+    if attempt.tries >= MAX_TRIES or now >= delivery.message.expires_at:
+        return False
+    if attempt.retry_at is not None and attempt.retry_at > now:
+        return False
+    return attempt.state == Fate.RETRY or (attempt.state == Fate.AMBIGUOUS and cascade.category != "MARKETING")
+
+
+async def _settle(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
+) -> Run | None:
+    """What the answers mean for the run."""
+    now, attempts = scene.now, list(delivery.attempts.values())
+    waiting = [
+        attempt.retry_at or now + RETRY
+        for attempt in attempts
+        if _may_go_again(attempt, cascade) and (attempt.retry_at or now + RETRY) < delivery.message.expires_at
+    ]
+    if delivery.channel is not Channel.INBOX and waiting:
+        reason = next(attempt.reason for attempt in attempts if _may_go_again(attempt, cascade))
+        deferred = Deferred(until=max(now, min(waiting)), reason=f"to be tried again: {reason}")
+        if not await store_run(office, engine.defer(run, deferred, now=now)):
+            await _note_late(office, run, send, now=now)
+        return None
+    caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=delivery.channel.value)
+    if delivery.channel is Channel.INBOX or any(attempt.state == Fate.ACCEPTED for attempt in attempts):
+        return await _went(office, run, send, delivery, now=now, reason=None)
+    if any(attempt.state in {Fate.AMBIGUOUS, ATTEMPTING} for attempt in attempts):
+        return await _went(office, run, send, delivery, now=now, reason="ambiguous")
+    await give_back(office.store, run.member, caps, delivery=send.delivery)
+    if any(attempt.state == Fate.REFUSED for attempt in attempts):
+        reason = next(attempt.reason for attempt in attempts if attempt.state == Fate.REFUSED)
+        await close_step(office.store, cascade.id, version=run.version, step=send.step, keep=[scene.programme.version])
+        alarm("message_refused", cascade=cascade.id, step=send.step, template=send.template, reason=reason)
+        return engine.skip(run, send.step, now=now, reason=f"the message was refused: {reason}")
+    gone = all(attempt.state in {Fate.GONE, Fate.SET_ASIDE} for attempt in attempts)
+    if gone and (left := _after(send, delivery.channel)) is not None:
+        run = with_event(run, RunEvent(at=now, what="unreachable", step=send.step, reason=delivery.channel.value))
+        tried = frozenset(channel for channel in send.channels if channel not in left.channels)
+        return await _judge(office, run, cascade, left, scene, tried=tried)
+    why = f"unreachable: {delivery.channel.value}" if gone else "not sent before the message expired"
+    return engine.skip(run, send.step, now=now, reason=why, delivery=send.delivery)
+
+
+def _may_go_again(attempt: Attempt, cascade: CompiledCascade) -> bool:
+    if attempt.tries >= MAX_TRIES:
+        return False
+    return attempt.state == Fate.RETRY or (attempt.state == Fate.AMBIGUOUS and cascade.category != "MARKETING")
+
+
+def _after(send: Send, channel: Channel) -> Send | None:
+    """The send on the channels after that one, under the same delivery id; None when it was the last."""
+    left = send.channels[send.channels.index(channel.value) + 1 :]
+    return replace(send, channels=left) if left else None
+
+
+async def _went(
+    office: Office, run: Run, send: Send, delivery: Delivery, *, now: datetime, reason: str | None
+) -> Run | None:
+    """The run goes on after its message; where it ended meanwhile, that the message went is on record all the same."""
+    for _ in range(MAX_TRIES):
+        after = engine.sent(run, send, now=now, what=f"sent by {delivery.channel.value}", reason=reason)
+        if await store_run(office, after):
+            office.at("next wait stored")
+            return replace(after, revision=after.revision + 1)
+        document = await office.store.runs.find_one({"_id": run.id})
+        run = run if document is None else run_from(document)
+        if document is None or not run.is_live or run.step != send.step:
+            break
+    await _note_late(office, run, send, now=now)
+    return None
+
+
+async def _note_late(office: Office, run: Run, send: Send, *, now: datetime) -> None:
+    """Notes on a run that was ended or moved during its send that the message went, and recalls it after a goal."""
+    event = {"at": now, "what": "sent", "step": send.step, "reason": "decided before", "delivery": send.delivery}
+    document = await office.store.runs.find_one_and_update(
+        {"_id": run.id, "history.delivery": {"$ne": send.delivery}},
+        {"$push": {"history": to_bson(event)}, "$inc": {"revision": 1}},
+        projection={"state": True},
+    )
+    if document is not None and document["state"] == RunState.GOAL_REACHED.value:
+        await recall(office, send.delivery, now=now)
+
+
+def _message(run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> Message | str:
+    """The message in the member's language, or the names of the variables that are missing."""
+    rendered = render_template(
+        scene.programme,
+        send.template,
+        locale=scene.locale,
+        variables=filled(run, scene.party, locale=scene.locale),
+        zone=zone_of(scene.party.member, scene.programme),
+    )
+    if isinstance(rendered, MissingVariable):
+        return ", ".join(rendered.variables)
+    return Message(
+        delivery_id=send.delivery,
+        category=MessageCategory(cascade.category),
+        title=rendered.title,
+        body=rendered.body,
+        link=rendered.link,
+        image_url=rendered.image_url,
+        label=send.label,
+        expires_at=send.expires_at,
+    )
+
+
+def _item(run: Run, cascade: CompiledCascade, message: Message, *, now: datetime) -> InboxItem:
+    return InboxItem(
+        id=message.delivery_id,
+        member=run.member,
+        title=message.title or "",
+        body=message.body,
+        category=message.category,
+        sent_at=now,
+        link=message.link,
+        image_url=message.image_url,
+        cascade=cascade.id,
+    )
+
+
+async def _to_inbox(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> None:
+    """Keeps a message that no channel carries for the member to read."""
+    message = _message(run, cascade, send, scene)
+    if isinstance(message, Message):
+        await put(office.store, _item(run, cascade, message, now=scene.now))
