@@ -3,6 +3,7 @@
 import strawberry
 
 from api.access import TABLE, Caller, MemberCaller, PartnerCaller, allows
+from api.cascade_runs import one_run
 from api.context import Context, Info
 from api.inbox import one_inbox_item
 from api.members import MemberLookup, find_account, locale_of, member_type
@@ -16,6 +17,7 @@ from domain.ledger.entry import member_of_entry
 from domain.ledger.issued import vouchers_by_id
 from domain.ledger.voucher import entry_of_voucher
 from domain.partners.partner import find_partner
+from notifications.run import member_of_run
 
 
 @strawberry.type
@@ -29,7 +31,7 @@ class NodeQuery:
             return place
         if id in context.wallet.programmes.current.rewards:
             return await _reward(context, id)
-        for find in (_voucher, _entry, _partner, _member, _inbox_item):
+        for find in (_run, _voucher, _entry, _partner, _member, _inbox_item):
             if (found := await find(context, id)) is not None:
                 return found
         return None
@@ -40,6 +42,13 @@ async def _member(context: Context, identifier: str) -> Node | None:
         return None
     account = await find_account(context, MemberLookup(id=strawberry.ID(identifier)))
     return None if account is None else member_type(account.member, account.wallet, context, payer=account.payer)
+
+
+async def _run(context: Context, identifier: str) -> Node | None:
+    """The run of a cascade, for staff."""
+    if member_of_run(identifier) is None or not allows(context.caller, TABLE["Query.cascadeRuns"]):
+        return None
+    return await one_run(context, identifier)
 
 
 async def _inbox_item(context: Context, identifier: str) -> Node | None:

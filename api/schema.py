@@ -7,8 +7,11 @@ from api.activities import ActivityMutation
 from api.adjustments import AdjustmentMutation
 from api.app_authorization import AppAuthorizationMutation
 from api.bonus_claims import BonusMutation
+from api.cascade_runs import CascadeRunQuery
+from api.cascade_states import CascadeStateMutation
 from api.consents import ConsentMutation
 from api.conversions import ConversionMutation
+from api.delivery_reports import DeliveryMutation
 from api.devices import DeviceMutation
 from api.donations import DonationMutation
 from api.feedback import FeedbackMutation
@@ -40,7 +43,15 @@ from api.wallet_changes import WalletSubscription
 
 @strawberry.type
 class Query(
-    MemberQuery, ProgrammeQuery, PurchaseQuery, VoucherQuery, PartnerQuery, NearbyQuery, NodeQuery, ReportQuery
+    MemberQuery,
+    ProgrammeQuery,
+    PurchaseQuery,
+    VoucherQuery,
+    PartnerQuery,
+    NearbyQuery,
+    NodeQuery,
+    ReportQuery,
+    CascadeRunQuery,
 ):
     pass
 
@@ -70,6 +81,8 @@ class Mutation(
     DeviceMutation,
     InboxMutation,
     TransitionMutation,
+    DeliveryMutation,
+    CascadeStateMutation,
     AppAuthorizationMutation,
     RightsMutation,
     ProgrammeMutation,

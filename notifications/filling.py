@@ -34,7 +34,7 @@ def filled(run: Run, party: Party, *, locale: str) -> dict[str, Value]:
     return values | _of_event(run, party, locale)
 
 
-def _of_event(run: Run, party: Party, locale: str) -> dict[str, Value]:
+def _of_event(run: Run, party: Party, locale: str) -> dict[str, Value]:  # noqa: C901 -- a line for each fact
     facts, programme = run.facts, party.programme
     values: dict[str, Value] = {}
     if (entry := facts.get("entry")) is not None:

@@ -184,9 +184,9 @@ def party_cascades(party: Party, signal: Signal) -> list[CompiledCascade]:
 
 def _moved(run: Run, cascade: CompiledCascade, signal: Signal) -> Run:
     """The live run after a signal that did not start it."""
-    if signal.event in cascade.goal_events and signal.facts.get("sequence", run.sequence + 1) > run.sequence:
-        if signal.id != run.signal and signal.at >= run.started_at:
-            return engine.reach(run, at=signal.at, event=signal.event)
+    is_goal = signal.event in cascade.goal_events and signal.facts.get("sequence", run.sequence + 1) > run.sequence
+    if is_goal and signal.id != run.signal and signal.at >= run.started_at:
+        return engine.reach(run, at=signal.at, event=signal.event)
     if signal.event == WITHDRAWN and signal.facts["purpose"] == "LOCATION" and "LOCATION" in cascade.purposes:
         return engine.cancel(run, at=signal.at, reason="consent withdrawn: LOCATION")
     if signal.event in {OPENED, READ}:
@@ -287,15 +287,13 @@ async def _goal_before(office: Office, cascade: CompiledCascade, signal: Signal)
         }
         found = await office.store.journal.find_one(wanted, {"posted_at": True})
         if found is not None:
-            at: datetime = found["posted_at"]
-            return at
+            return found["posted_at"]  # type: ignore[no-any-return]
     others = [event for event in cascade.goal_events if journal_query(event) is None]
     if others:
         wanted = {"member": signal.member, "event": {"$in": others}, "at": {"$gte": since}, "_id": {"$ne": signal.id}}
         found = await office.store.signals.find_one(wanted, {"at": True})
         if found is not None:
-            at = found["at"]
-            return at
+            return found["at"]  # type: ignore[no-any-return]
     return None
 
 

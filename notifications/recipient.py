@@ -35,8 +35,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """`through` is the instant until which dates were told; `told` are those that may come late; `started` is when
-    each cascade started last; `places` are those taken of each cap. `revision` is 0 until it is stored.
+    """`through` is the instant until which dates were told; `told` are those that may come late.
+
+    `started` is when each cascade started last; `places` are those taken of each cap. `revision` is 0 until stored.
     """
 
     member: str
@@ -56,7 +57,7 @@ def caps_of(caps: Iterable[Cap], *, category: str, channel: str) -> list[Cap]:
 
 
 def since(cap: Cap, *, now: datetime, zone: ZoneInfo) -> datetime:
-    """From when on messages count against the cap at `now`: the start of the member's day, or of a window that rolls."""
+    """From when on messages count against the cap at `now`: the member's day, or a window that rolls."""
     if isinstance(cap.per, Period):
         return minus(now, cap.per)
     return start_of_day(local_date(now, zone), zone) - timedelta(milliseconds=1)

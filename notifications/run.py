@@ -63,8 +63,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """`step` is the next one; `is_timed` once its instant `due_at` is set, `step_at` when its message first was due. `reacted`: to what was sent last.
+    """`step` is the next one; `is_timed` once its instant `due_at` is set, `step_at` when its message first was due.
 
+    `reacted`: to what was sent last.
     `sequence` is that of the member's journal when it started: goals stand after it. `held_seconds` is for how long
     its clock was held by pauses that are counted in already. `revision` grows with each write.
     """
