@@ -94,9 +94,10 @@ class Party:
 
 
 async def party_of(office: Office, member: str, *, now: datetime) -> Party | None:
-    """The member as he stands now; None when he is no more."""
+    """The member as he stands now; None when he is no more, or is being forgotten."""
     account = await account_by_id(office.store, member)
-    if account is None:
+    forgotten = {"_id": member, "$or": [{"erased_at": {"$exists": True}}, {"erasing": {"$exists": True}}]}
+    if account is None or await office.store.members.find_one(forgotten, {"_id": True}) is not None:
         return None
     programme = office.programmes.current
     return Party(member=account.member, wallet=as_settled(account.wallet, programme, now), programme=programme, now=now)
