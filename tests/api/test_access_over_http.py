@@ -91,14 +91,14 @@ def literal(kind: GraphQLInputType) -> str:
         first: str = next(iter(kind.values))
         return first
     if isinstance(kind, GraphQLInputObjectType):
-        needed = {
+        needed: dict[str, Any] = {
             name: field.type
             for name, field in kind.fields.items()
             if isinstance(field.type, GraphQLNonNull) and field.ast_node and field.ast_node.default_value is None
         }
         if kind.is_one_of:
             name, field = next(iter(kind.fields.items()))
-            needed = {name: field.type}  # type: ignore[dict-item]
+            needed = {name: field.type}
         return "{" + ", ".join(f"{name}: {literal(each)}" for name, each in needed.items()) + "}"
     if kind.name == "IdempotencyKey":
         return f'"key-{next(_keys):08}"'
