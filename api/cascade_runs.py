@@ -55,7 +55,7 @@ class CascadeRunConnection:
 
 @strawberry.type
 class CascadeRunQuery:
-    @described("Why a member got, or did not get, the messages of a cascade. Newest first. scope: staff:members")
+    @described("Why a member got, or did not get, the messages of a cascade. scope: staff:members")
     async def cascade_runs(
         self,
         info: Info,

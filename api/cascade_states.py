@@ -12,7 +12,7 @@ strawberry.enum(CascadeState, description="PAUSED keeps runs and holds their clo
 
 @strawberry.type
 class CascadeStateMutation:
-    @described('Switch a cascade, or with "*" all of them, in every process within a second. scope: staff:programme')
+    @described("scope: staff:programme")
     async def set_cascade_state(self, info: Info, cascade: strawberry.ID, state: CascadeState) -> CascadeState:
         context = info.context
         known = context.wallet.programmes.current.cascades
