@@ -31,6 +31,7 @@ async def opened_post(store: Store, settings: Settings, phones: Phones) -> Async
         services: Services = replace(shop.services, carriers=carriers)
         async with opened_client(build_app(services, build_schema(sandbox=True))) as http:
             yield replace(shop, services=services, http=http)
+        await services.close()
 
 
 async def with_phone(shop: Shop, member: str, *, endpoint: str | None = None) -> str:
