@@ -1,0 +1,188 @@
+"""A worker killed with SIGKILL at every place of a send: no run is lost, caps hold, each step is seen once at most.
+
+After each death another worker comes, which finds what all the dead ones left, and dies at the next place. The last
+one lives and finishes. What counts is what stood on the phones (SEMANTICS §10.16).
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from notifications.run import RunState
+
+from domain.members.consent import ConsentPurpose, set_consent
+from domain.members.member import Member
+from domain.settings import Settings
+from notifications.channel import EndpointKind, Platform
+from notifications.devices import Registration, register
+from tests.faults.sending import SIGNAL_STORED
+from tests.ledger.conftest import OpenShop
+from tests.ledger.shop import Shop
+from tests.notifications.phones import Phones
+
+ROOT: Final = Path(__file__).parents[2]
+SECONDS: Final = 60
+HTTP_SENT: Final = "HTTP sent"
+POINTS: Final = (
+    SIGNAL_STORED,
+    "run created",
+    "due",
+    "claimed",
+    "cap reserved",
+    "rendered",
+    "attempting",
+    HTTP_SENT,
+    "answer read",
+    "accepted",
+    "next wait stored",
+)
+CASCADES: Final = """
+earning:
+  - {id: base, event: purchase, award: {points: {per: "1.00", give: 1}}}
+messaging:
+  caps: [{id: daily, category: MARKETING, channel: PUSH, count: 1, per: day}]
+cascades:
+  - id: receipt
+    category: TRANSACTIONAL
+    trigger: {event: purchase}
+    steps: [{send: PUSH, template: thanks}, {wait: PT1H}, {send: PUSH, template: later}]
+  - id: offer
+    category: MARKETING
+    consent: MARKETING
+    trigger: {event: purchase}
+    steps: [{send: PUSH, template: offer}]
+  - id: other
+    category: MARKETING
+    consent: MARKETING
+    trigger: {event: purchase}
+    steps: [{send: PUSH, template: offer}]
+templates:
+  thanks: {en: {title: Thanks, body: "You have {points, number} points."}}
+  later: {en: {title: Later, body: "Come again."}}
+  offer: {en: {title: Offer, body: "Bread."}}
+"""
+
+
+@dataclass(kw_only=True)
+class Workers:
+    """One worker at a time, all forked from one process."""
+
+    process: asyncio.subprocess.Process
+
+    async def start(self, point: str | None, time: int = 1) -> int:
+        """The process's number."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"point": point, "time": time}).encode() + b"\n")
+        started: int = (await self._said())["started"]
+        return started
+
+    async def ended(self) -> int:
+        """The exit code of the one that was started."""
+        code: int = (await self._said())["ended"]
+        return code
+
+    async def _said(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(SECONDS):
+            said: dict[str, Any] = json.loads(await self.process.stdout.readline())
+        return said
+
+
+@asynccontextmanager
+async def forking(settings: Settings, phones: Phones) -> AsyncIterator[Workers]:
+    told = {"url": settings.mongodb_url, "database": settings.database, "phones": phones.url}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.faults.sending", json.dumps(told)),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        process_group=0,
+    )
+    try:
+        yield Workers(process=process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+def phone_of(member: Member) -> str:
+    return f"phone-of-{member.id}"
+
+
+async def customer(shop: Shop) -> Member:
+    """A member with a phone, who wants offers and has bought something that nobody did anything about yet."""
+    member, now = await shop.member(), shop.clock.now()
+    phone = phone_of(member)
+    told = Registration(installation=phone, platform=Platform.ANDROID, kind=EndpointKind.FID, value=phone)
+    await register(shop.store, member.id, told, now=now)
+    await set_consent(shop.store, member.id, ConsentPurpose.MARKETING, is_granted=True, version="1", now=now)
+    await shop.buy(member, 12_00)
+    return member
+
+
+async def until_all_runs_are(shop: Shop, wanted: dict[str, Any], count: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while await shop.store.runs.count_documents(wanted) != count:
+        assert time.monotonic() < deadline, await shop.store.runs.find().to_list()
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.slow
+async def test_a_worker_killed_at_every_place_of_a_send_loses_no_run_and_shows_no_message_twice(
+    shop_with: OpenShop, settings: Settings, phones: Phones
+) -> None:
+    shop = await shop_with(CASCADES)
+    members: list[Member] = []
+
+    async with forking(settings, phones) as workers:
+        for time_ in (1, 2):
+            for point in POINTS:
+                members.append(await customer(shop))
+                received = len(phones.ledger())
+                if point == HTTP_SENT:
+                    phones.script("*", {"seconds": 60, "times": None})
+                pid = await workers.start(point, time_)
+                if point == HTTP_SENT:
+                    await asyncio.to_thread(phones.ledger, at_least=received + time_)
+                    os.kill(pid, signal.SIGKILL)
+                assert await workers.ended() == -signal.SIGKILL, point
+                phones.script("*")
+        last = await workers.start(None)
+        await until_all_runs_are(shop, {"state": RunState.DONE.value}, 2 * len(members))
+        await shop.move_to(shop.clock.now() + timedelta(hours=1))
+        await until_all_runs_are(shop, {"state": RunState.DONE.value}, 3 * len(members))
+        os.kill(last, signal.SIGTERM)
+        assert await workers.ended() == 0
+
+    for member in members:
+        device = phones.device(phone_of(member))
+        titles = Counter(item["title"] for item in device["screen"])
+        assert set(device["shown"].values()) == {1}
+        assert (titles["Thanks"], titles["Later"]) == (1, 1)
+        runs = await shop.store.runs.find({"member": member.id}).to_list()
+        history = {run["cascade"]: [event for event in run["history"] if event["what"] != "waits"] for run in runs}
+        receipt, offers = history.pop("receipt"), list(history.values())
+        assert [event["what"] for event in receipt if event["what"].startswith("sent")] == ["sent by PUSH"] * 2
+        assert [event["step"] for event in receipt if event["what"].startswith("sent")] == [0, 2]
+        sent = [event for offer in offers for event in offer if event["what"] == "sent by PUSH"]
+        refused = [event.get("reason") for offer in offers for event in offer if event["what"] == "not sent"]
+        assert (len(sent), refused) == (1, ["capped: daily"])
+        assert titles["Offer"] == 1 or (titles["Offer"] == 0 and sent[0]["reason"] == "ambiguous")
+        assert await shop.store.inbox.count_documents({"member": member.id}) == 3
+    decided = {delivery for run in await shop.store.runs.find().to_list() for delivery in deliveries(run)}
+    assert {entry["message"]["data"]["delivery_id"] for entry in phones.ledger()} <= decided
+
+
+def deliveries(run: dict[str, Any]) -> set[str]:
+    return {event["delivery"] for event in run["history"] if event.get("delivery")}
