@@ -14,8 +14,8 @@ import signal
 import sys
 from typing import Any
 
-from notifications.office import Office
 import structlog
+from notifications.office import Office
 from pymongo import monitoring
 
 from domain.ledger.commit import Ledger

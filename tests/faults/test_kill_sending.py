@@ -21,14 +21,12 @@ from typing import Any, Final
 import pytest
 from notifications.run import RunState
 
-from domain.members.consent import ConsentPurpose, set_consent
 from domain.members.member import Member
 from domain.settings import Settings
-from notifications.channel import EndpointKind, Platform
-from notifications.devices import Registration, register
 from tests.faults.sending import SIGNAL_STORED
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
+from tests.notifications.customer import CASCADES, customer, phone_of
 from tests.notifications.phones import Phones
 
 ROOT: Final = Path(__file__).parents[2]
@@ -47,31 +45,6 @@ POINTS: Final = (
     "accepted",
     "next wait stored",
 )
-CASCADES: Final = """
-earning:
-  - {id: base, event: purchase, award: {points: {per: "1.00", give: 1}}}
-messaging:
-  caps: [{id: daily, category: MARKETING, channel: PUSH, count: 1, per: day}]
-cascades:
-  - id: receipt
-    category: TRANSACTIONAL
-    trigger: {event: purchase}
-    steps: [{send: PUSH, template: thanks}, {wait: PT1H}, {send: PUSH, template: later}]
-  - id: offer
-    category: MARKETING
-    consent: MARKETING
-    trigger: {event: purchase}
-    steps: [{send: PUSH, template: offer}]
-  - id: other
-    category: MARKETING
-    consent: MARKETING
-    trigger: {event: purchase}
-    steps: [{send: PUSH, template: offer}]
-templates:
-  thanks: {en: {title: Thanks, body: "You have {points, number} points."}}
-  later: {en: {title: Later, body: "Come again."}}
-  offer: {en: {title: Offer, body: "Bread."}}
-"""
 
 
 @dataclass(kw_only=True)
@@ -114,21 +87,6 @@ async def forking(settings: Settings, phones: Phones) -> AsyncIterator[Workers]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
-
-
-def phone_of(member: Member) -> str:
-    return f"phone-of-{member.id}"
-
-
-async def customer(shop: Shop) -> Member:
-    """A member with a phone, who wants offers and has bought something that nobody did anything about yet."""
-    member, now = await shop.member(), shop.clock.now()
-    phone = phone_of(member)
-    told = Registration(installation=phone, platform=Platform.ANDROID, kind=EndpointKind.FID, value=phone)
-    await register(shop.store, member.id, told, now=now)
-    await set_consent(shop.store, member.id, ConsentPurpose.MARKETING, is_granted=True, version="1", now=now)
-    await shop.buy(member, 12_00)
-    return member
 
 
 async def until_all_runs_are(shop: Shop, wanted: dict[str, Any], count: int) -> None:
