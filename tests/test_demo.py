@@ -52,6 +52,7 @@ def test_the_demo_says_what_to_paste_and_goes_on_from_there_the_second_time(
                     for each in commands
                 ]
             )
+            wait_for(" · ANDROID shows: +12 points · ", output, demo)
             demo.send_signal(signal.SIGINT)
             assert demo.wait(SECONDS) == 0
         finally:
