@@ -15,7 +15,6 @@ import sys
 from typing import Any
 
 import structlog
-from notifications.office import Office
 from pymongo import monitoring
 
 from domain.ledger.commit import Ledger
@@ -27,6 +26,7 @@ from notifications.channel import Channel
 from notifications.firebase.bearer import FixedBearer
 from notifications.firebase.carrier import FirebaseCarrier
 from notifications.firebase.rate import Rate
+from notifications.office import Office
 from notifications.worker import Worker
 from tests.faults.process import Death
 
@@ -35,7 +35,7 @@ SIGNAL_STORED = "signal stored"
 """Not a point of the engine's: nothing was done about the signal yet."""
 
 
-class Fate:
+class DeathAtPoint:
     """Kills its process at the point."""
 
     def __init__(self, point: str | None, time: int) -> None:
@@ -49,8 +49,8 @@ class Fate:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def work(told: dict[str, Any], fate: Fate) -> None:
-    if fate.point == SIGNAL_STORED:
+async def work(told: dict[str, Any], death: DeathAtPoint) -> None:
+    if death.point == SIGNAL_STORED:
         monitoring.register(Death(command="insert", collection="runs", when="before"))
     settings = read_settings({}, mode="sandbox", mongodb_url=told["url"], database=told["database"])
     store = await open_store(settings)
@@ -65,7 +65,7 @@ async def work(told: dict[str, Any], fate: Fate) -> None:
         programmes=programmes,
         carriers={Channel.PUSH: carrier},
         claim_seconds=LEASE_SECONDS,
-        at=fate.at,
+        at=death.at,
     )
     worker = Worker(store, clock, ledger, office=office, lease_seconds=LEASE_SECONDS)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
@@ -75,10 +75,10 @@ async def work(told: dict[str, Any], fate: Fate) -> None:
     await store.close()
 
 
-def forked(told: dict[str, Any], fate: Fate) -> int:
+def forked(told: dict[str, Any], death: DeathAtPoint) -> int:
     child = os.fork()
     if child == 0:
-        asyncio.run(work(told, fate))
+        asyncio.run(work(told, death))
         os._exit(0)
     return child
 
@@ -92,7 +92,7 @@ def main(told: dict[str, Any]) -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     for line in sys.stdin:
         wanted = json.loads(line)
-        child = forked(told, Fate(wanted["point"], wanted["time"]))
+        child = forked(told, DeathAtPoint(wanted["point"], wanted["time"]))
         say(started=child)
         say(ended=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 

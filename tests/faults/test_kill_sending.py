@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from notifications.run import RunState
 
 from domain.members.member import Member
 from domain.settings import Settings
+from notifications.run import RunState
 from tests.faults.sending import SIGNAL_STORED
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop

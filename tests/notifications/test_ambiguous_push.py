@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from notifications.office import Office
 
 from notifications.channel import Channel
 from notifications.firebase.bearer import FixedBearer
 from notifications.firebase.carrier import FirebaseCarrier
 from notifications.firebase.rate import Rate
+from notifications.office import Office
 from notifications.worker import advance
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
