@@ -10,9 +10,9 @@ from api.context import Info
 from api.described import described
 from api.problems import ProgrammeInvalid, ProgrammeProblem, Severity, VersionConflict
 from api.rewards import Reward, programme_rewards
-from api.scalars import Currency
+from api.scalars import Currency, Duration
 from api.tiers import Tier, tier_types
-from domain.ledger.expiry import local_date
+from domain.ledger.expiry import format_period, local_date
 from domain.programme import published
 from domain.programme.problem import ProgrammeProblem as Found
 from domain.programme.problem import Severity as FoundSeverity
@@ -33,6 +33,7 @@ class Programme:
     locale: strawberry.Private[str]
     ways_to_earn: list[str] = strawberry.field(description="How points are earned, in words.")
     expiry_policy: str = strawberry.field(description="When and how points expire, in words.")
+    holds_last: Duration = strawberry.field(description="For how long a payment is held that nobody captures.")
 
     @strawberry.field
     async def rewards(self, info: Info) -> list[Reward]:
@@ -114,6 +115,7 @@ def programme_type(programme: PublishedProgramme, locale: str, info: Info) -> Pr
         badges=[badge_type(badge, programme, locale) for badge in definition.badges],
         ways_to_earn=ways_to_earn(programme, locale, on=local_date(info.context.now, programme.zone)),
         expiry_policy=expiry_policy(programme, locale),
+        holds_last=Duration(format_period(definition.prepaid.hold_expires)),
     )
 
 

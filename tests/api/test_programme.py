@@ -7,7 +7,7 @@ from tests.api.shop import PROGRAMME, Shop, a_purchase, codes, data
 READ = """
 {
   programme {
-    id version name currency timeZone waysToEarn expiryPolicy
+    id version name currency timeZone waysToEarn expiryPolicy holdsLast
     tiers { id name from benefits }
     badges { id name description levels imageUrl }
   }
@@ -50,6 +50,7 @@ async def test_anybody_may_read_the_programme(shop: Shop) -> None:
         "imageUrl": None,
     }
     assert programme["expiryPolicy"].startswith("Points: ")
+    assert programme["holdsLast"] == "PT1800S"
 
 
 @pytest.mark.parametrize(
