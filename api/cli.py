@@ -19,7 +19,7 @@ from api.demo import DemoFailed, run_demo
 from api.operations import PARTNER_ALLOWANCE
 from api.persisted import ManifestInvalid
 from api.replay import ReceiptsInvalid, ReplayFailed, read_receipts
-from api.reports import report_lines
+from api.reports import ProgrammeReport, read_report, report_lines
 from api.schema import sdl
 from api.screen import show_audit, show_phones, show_replay
 from api.serve import MAX_PROCESSES, Plan, PortTaken, ServerFailed, serve, work
@@ -34,7 +34,6 @@ from domain.payments.provider import ProviderUnavailable
 from domain.payments.reconciliation import Reconciliation, reconcile
 from domain.programme.definition import DefinitionInvalid, ProgrammeProblem, check_source
 from domain.programme.published import NoProgramme, ProgrammeInvalid, Programmes, Published, VersionConflict, publish
-from domain.reports.report import Report, report
 from domain.settings import LOCAL_URL, Settings, SettingsError, read_settings
 from domain.store.buckets import Allowance
 from domain.store.clock import Clock
@@ -225,8 +224,8 @@ def report_command(
         problems.append(f"--to is {until}; it should be after --from")
     settings = _settings(problems, sandbox=sandbox, data=data)
 
-    async def read(store: Store, _clock: Clock) -> Report:
-        return await report(store, await Programmes.open(store), since=days[0], until=days[1])
+    async def read(store: Store, _clock: Clock) -> ProgrammeReport:
+        return await read_report(store, await Programmes.open(store), since=days[0], until=days[1])
 
     for name, value in report_lines(_on_store(settings, read)):
         typer.echo(f"{name:<24}{value}")

@@ -1,6 +1,6 @@
 """`report`: the programme's numbers over a period, for staff. Rates are between 0 and 1, with four decimals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import date
 from decimal import ROUND_HALF_EVEN
@@ -15,7 +15,11 @@ from api.described import described
 from api.errors import InvalidValue, Unavailable
 from api.money import Money, money
 from api.scalars import Decimal, Long
+from domain.ledger.expiry import start_of_day
+from domain.programme.published import Programmes
 from domain.reports import report as reports
+from domain.store.connection import Store
+from notifications.cascade_report import CascadeCount, cascade_counts
 
 RATE_DECIMALS = Number("0.0001")
 
@@ -48,6 +52,31 @@ class PilotReport:
     rule: strawberry.ID
     inside: PilotArm
     outside: PilotArm
+
+
+@strawberry.type
+class VariantReport:
+    """A template of a step that has several, each member's own for good."""
+
+    template: strawberry.ID
+    sent: Long
+    opened: Long
+    goals: Long = strawberry.field(description="Messages after which the member's run reached its goal.")
+
+
+@strawberry.type
+class CascadeReport:
+    """Runs that started in the period, and messages that went out in it."""
+
+    cascade: strawberry.ID
+    started: Long = strawberry.field(description="Runs of members who get messages; those held out are told apart.")
+    sent: Long = strawberry.field(description="Messages, each counted once however many phones it went to.")
+    opened: Long
+    goals: Long = strawberry.field(description="Of those started, up to now.")
+    held_out: Long
+    held_out_goals: Long
+    uplift: Decimal | None = strawberry.field(description="Goal rate of the treated minus that of the held out.")
+    variants: list[VariantReport] = strawberry.field(description="Of steps with more than one template.")
 
 
 @strawberry.type
@@ -84,6 +113,7 @@ class ProgrammeReport:
         description="Members at each level of today's programme, as they stood at the start of the day `to`."
     )
     pilots: list[PilotReport] = strawberry.field(description="Pilots that were on in the period, by rule.")
+    cascades: list[CascadeReport] = strawberry.field(description="Those of the programme in force.")
 
 
 @strawberry.type
@@ -99,14 +129,21 @@ class ReportQuery:
             raise InvalidValue("`to` is the day after the last one of the period: send one that is later than `from`.")
         services = info.context.wallet
         try:
-            found = await reports.report(services.store, services.programmes, since=since, until=until)
+            return await read_report(services.store, services.programmes, since=since, until=until)
         except reports.NotCaughtUp as error:
             raise Unavailable(str(error)) from None
-        return report_type(found)
 
 
-def report_type(found: reports.Report) -> ProgrammeReport:
-    """The report as staff read it."""
+async def read_report(store: Store, programmes: Programmes, *, since: date, until: date) -> ProgrammeReport:
+    """The report as staff read it. Raises NotCaughtUp."""
+    found = await reports.report(store, programmes, since=since, until=until)
+    programme = programmes.current
+    start, end = (start_of_day(day, programme.zone) for day in (since, until))
+    return report_type(found, await cascade_counts(store, programme, since=start, until=end))
+
+
+def report_type(found: reports.Report, cascades: Iterable[CascadeCount]) -> ProgrammeReport:
+    """Both together as staff read them."""
     buying = found.buying
     return ProgrammeReport(
         members=Long(found.members),
@@ -128,12 +165,12 @@ def report_type(found: reports.Report) -> ProgrammeReport:
             PilotReport(rule=strawberry.ID(pilot.rule), inside=_arm(pilot.inside), outside=_arm(pilot.outside))
             for pilot in found.pilots
         ],
+        cascades=[_cascade(count) for count in cascades],
     )
 
 
-def report_lines(found: reports.Report) -> Iterator[tuple[str, str]]:
+def report_lines(told: ProgrammeReport) -> Iterator[tuple[str, str]]:
     """The report as (name, value), one for each line of a terminal."""
-    told = report_type(found)
     for each in fields(ProgrammeReport):
         value = getattr(told, each.name)
         name = each.name.replace("_", " ")
@@ -144,6 +181,13 @@ def report_lines(found: reports.Report) -> Iterator[tuple[str, str]]:
                 for side, arm in (("inside", pilot.inside), ("outside", pilot.outside)):
                     spend = ", ".join(f"{part.amount} {part.currency}" for part in arm.spend)
                     yield f"{pilot.rule} {side}", f"{arm.purchases:,} purchases, {spend}, {arm.points_earned:,} points"
+        elif each.name == "cascades":
+            for count in told.cascades:
+                uplift = "" if count.uplift is None else f", uplift {count.uplift}"
+                numbers = (
+                    f"{count.started:,} started, {count.sent:,} sent, {count.opened:,} opened, {count.goals:,} goals"
+                )
+                yield f"cascade {count.cascade}", f"{numbers}, {count.held_out:,} held out{uplift}"
         elif isinstance(value, list):
             yield name, ", ".join(f"{part.amount} {part.currency}" for part in value) or "-"
         else:
@@ -154,6 +198,28 @@ def rate(share: Fraction) -> Decimal:
     """A share of 1 as a decimal with four places, half to even."""
     exact = Number(share.numerator) / Number(share.denominator)
     return Decimal(str(exact.quantize(RATE_DECIMALS, rounding=ROUND_HALF_EVEN)))
+
+
+def _cascade(count: CascadeCount) -> CascadeReport:
+    return CascadeReport(
+        cascade=strawberry.ID(count.cascade),
+        started=Long(count.started),
+        sent=Long(count.sent),
+        opened=Long(count.opened),
+        goals=Long(count.goals),
+        held_out=Long(count.held_out),
+        held_out_goals=Long(count.held_out_goals),
+        uplift=None if count.uplift is None else rate(count.uplift),
+        variants=[
+            VariantReport(
+                template=strawberry.ID(variant.template),
+                sent=Long(variant.sent),
+                opened=Long(variant.opened),
+                goals=Long(variant.goals),
+            )
+            for variant in count.variants
+        ],
+    )
 
 
 def _arm(buying: reports.Buying) -> PilotArm:

@@ -182,3 +182,45 @@ async def test_only_staff_sees_runs_and_switches_cascades(post: Shop) -> None:
     assert refused["errors"][0]["extensions"]["code"] == "FORBIDDEN"
     assert unknown["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
     assert data(await post.ask("{ programme { version } }"))["programme"]["version"] == 1
+
+
+CASCADES = """
+{ report(from: "2026-07-01", to: "2026-09-01") { cascades {
+  cascade started sent opened goals heldOut heldOutGoals uplift variants { template }
+} } }
+"""
+
+
+async def test_a_report_tells_what_a_cascade_came_to_and_the_held_out_apart(post: Shop) -> None:
+    members = [await post.enrol(displayName=f"M{number}") for number in range(12)]
+    for member in members:
+        await with_phone(post, member)
+        await post.record(a_purchase(member))
+        await consents(post, member)
+    await post.advance("2026-07-27T14:00:00Z")
+    found = {member: (await runs(post, member, "win-back"))[0] for member in members}
+    treated = [member for member in members if found[member]["arm"] == "TREATED"]
+    opened = next(event["delivery"] for event in found[treated[0]]["history"] if event["delivery"])
+    told = {"delivery": opened, "event": "OPENED", "at": "2026-07-27T14:00:00Z"}
+    await post.phone(treated[0], REPORT, told)
+    for member in treated[:3]:
+        await post.record(a_purchase(member))
+    await post.advance("2026-07-27T15:00:00Z")
+
+    report = (await post.staff(CASCADES, {}, scopes=("staff:reports",)))["report"]["cascades"]
+
+    (win_back,) = [each for each in report if each["cascade"] == "win-back"]
+    held_out = len(members) - len(treated)
+    uplift = f"{round(3 / len(treated), 4):.4f}" if held_out else None
+    assert win_back == {
+        "cascade": "win-back",
+        "started": len(treated),
+        "sent": len(treated),
+        "opened": 1,
+        "goals": 3,
+        "heldOut": held_out,
+        "heldOutGoals": 0,
+        "uplift": uplift,
+        "variants": [],
+    }
+    assert [each["cascade"] for each in report][:2] == ["welcome", "points-expiring"]
