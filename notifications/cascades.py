@@ -5,9 +5,12 @@ steps may be due at the same instant. A sandbox's clock asks when the next of it
 has it done (:func:`work`) before it goes on.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
+
+from pymongo import WriteConcern
 
 from domain.store.codec import to_bson
 from notifications.hearing import earliest_date, hear_dates, hear_journal, hear_stored
@@ -19,16 +22,15 @@ __all__ = ("catch_up", "due_members", "earliest", "send_due", "work")
 OVERLAP: Final = timedelta(seconds=2)
 """Entries are stored a little after the instant that they carry."""
 _HEARD: Final = "heard"
+_UNSAFE: Final = WriteConcern(w=1, j=False)
+"""An older mark than the last one only has the journal looked through again."""
 BATCH: Final = 500
 
 
 async def earliest(office: Office, slots: Iterable[int], *, until: datetime) -> datetime | None:
     """The earliest instant not after `until` at which a date comes or a run is due."""
     slots = list(slots)
-    found = [
-        await earliest_date(office, slots, until=until),
-        await earliest_run(office, slots, until=until),
-    ]
+    found = await asyncio.gather(earliest_date(office, slots, until=until), earliest_run(office, slots, until=until))
     return min((at for at in found if at is not None), default=None)
 
 
@@ -60,7 +62,9 @@ async def catch_up(office: Office, slots: Iterable[int], *, now: datetime) -> in
     async with posted:
         while heads := await posted.to_list(BATCH):
             done += await _hear_unheard(office, {head["_id"]: head["sequence"] for head in heads}, now=now)
-    await office.store.clock.update_one({"_id": _HEARD}, {"$set": to_bson({"posted_at": now})}, upsert=True)
+    if document is None or now - document["posted_at"] > OVERLAP:
+        marks = office.store.clock.with_options(write_concern=_UNSAFE)
+        await marks.update_one({"_id": _HEARD}, {"$max": to_bson({"posted_at": now})}, upsert=True)
     while heard := await hear_stored(office, slots, now=now):
         done += heard
     return done

@@ -117,17 +117,17 @@ class _Heard:
 
 async def _hear(office: Office, member: str, stored: Sequence[Signal], *, now: datetime, known: Switches) -> None:
     for _ in range(ATTEMPTS):
-        recipient = await recipient_of(office.store, member)
-        cursor = office.store.journal.find({"member": member, "seq": {"$gt": recipient.sequence}})
-        entries = [entry_from(document) async for document in cursor.sort("seq", 1).limit(MAX_ENTRIES)]
-        party = await party_of(office, member, now=now)
+        recipient, party, live = await asyncio.gather(
+            recipient_of(office.store, member), party_of(office, member, now=now), _live(office, member)
+        )
         if party is None:
             return
-        live = office.store.runs.find({"member": member, "state": RunState.WAITING.value}).limit(MAX_LIVE)
+        cursor = office.store.journal.find({"member": member, "seq": {"$gt": recipient.sequence}})
+        entries = [entry_from(document) async for document in cursor.sort("seq", 1).limit(MAX_ENTRIES)]
         heard = _Heard(
             party=party,
             recipient=recipient,
-            live={document["_id"]: run_from(document) async for document in live},
+            live=live,
             known=known,
             started=dict(recipient.started),
             told=list(recipient.told),
@@ -141,6 +141,12 @@ async def _hear(office: Office, member: str, stored: Sequence[Signal], *, now: d
                 return
             stored = ()
     raise AssertionError(f"{member} was heard by others {ATTEMPTS} times at once")
+
+
+async def _live(office: Office, member: str) -> dict[str, Run]:
+    """The member's runs that wait, by id."""
+    found = office.store.runs.find({"member": member, "state": RunState.WAITING.value}).limit(MAX_LIVE)
+    return {document["_id"]: run_from(document) async for document in found}
 
 
 async def _dated(office: Office, heard: _Heard, *, sequence: int, now: datetime) -> Recipient:

@@ -67,6 +67,9 @@ class Office:
         return programme.cascades.get(run.cascade)
 
 
+_FORGOTTEN: Final = [{"erased_at": {"$exists": True}}, {"erasing": {"$exists": True}}]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Party:
     """A member with his wallet as if all that is due were posted."""
@@ -95,9 +98,11 @@ class Party:
 
 async def party_of(office: Office, member: str, *, now: datetime) -> Party | None:
     """The member as he stands now; None when he is no more, or is being forgotten."""
-    account = await account_by_id(office.store, member)
-    forgotten = {"_id": member, "$or": [{"erased_at": {"$exists": True}}, {"erasing": {"$exists": True}}]}
-    if account is None or await office.store.members.find_one(forgotten, {"_id": True}) is not None:
+    account, forgotten = await asyncio.gather(
+        account_by_id(office.store, member),
+        office.store.members.find_one({"_id": member, "$or": _FORGOTTEN}, {"_id": True}),
+    )
+    if account is None or forgotten is not None:
         return None
     programme = office.programmes.current
     return Party(member=account.member, wallet=as_settled(account.wallet, programme, now), programme=programme, now=now)

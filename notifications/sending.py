@@ -147,11 +147,15 @@ async def _send_due(office: Office, member: str, *, now: datetime) -> int:
     due = sorted((run for run in near if run.due_at and run.due_at <= now), key=lambda run: -run.priority)
     if not due:
         return 0
-    party = await party_of(office, member, now=now)
-    document = await store.members.find_one({"_id": member}, {"consents": True, "preferences": True})
+    party, document, devices, recipient, known = await asyncio.gather(
+        party_of(office, member, now=now),
+        store.members.find_one({"_id": member}, {"consents": True, "preferences": True}),
+        devices_of(store, member, now=now),
+        recipient_of(store, member),
+        switches(store),
+    )
     if party is None or document is None:
         return await _end_all(office, due, now=now)
-    devices = await devices_of(store, member, now=now)
     profile = party.member.profile
     reach = {Channel.PUSH: endpoints(devices, now=now)}
     if profile.email is not None:
@@ -160,20 +164,21 @@ async def _send_due(office: Office, member: str, *, now: datetime) -> int:
         reach[Channel.SMS] = [Endpoint(id="phone", kind=EndpointKind.PHONE, value=profile.phone)]
     scene = _Scene(
         party=party,
-        recipient=await recipient_of(store, member),
+        recipient=recipient,
         consents=frozenset(purpose.value for purpose in ConsentPurpose if granted(document, purpose.value)),
         preferences=preferences_from(document),
         endpoints={channel: found for channel, found in reach.items() if found and channel in office.carriers},
         locale=profile.locale or locale_among(devices) or party.programme.definition.locales.default,
         near=near,
-        known=await switches(store),
+        known=known,
         now=now,
     )
     went = 0
     for run in due:
         if scene.known.state(run.cascade) is CascadeState.LIVE:
             went += await _go_on(office, run, scene)
-            scene = replace(scene, recipient=await recipient_of(store, member))
+            if len(due) > 1:
+                scene = replace(scene, recipient=await recipient_of(store, member))
     return went
 
 

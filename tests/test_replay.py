@@ -140,7 +140,9 @@ class Replayed:
         base = f"http://127.0.0.1:{self.port}"
         form = {"grant_type": "client_credentials"}
         token = httpx.post(f"{base}/oauth/token", data=form, auth=(self.client_id, self.secret)).json()["access_token"]
-        answer = httpx.post(f"{base}/graphql", json={"query": query}, headers={"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {token}"}
+        # A year of value that falls due and of messages is done before the clock's answer comes.
+        answer = httpx.post(f"{base}/graphql", json={"query": query}, headers=headers, timeout=120)
         data: dict[str, Any] = answer.json()["data"]
         return data
 

@@ -1,0 +1,60 @@
+"""Frequency caps are places that are taken in one write (SEMANTICS §10.10)."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from domain.ledger.expiry import Period
+from domain.programme.messaging import Cap
+from domain.store.connection import Store
+from notifications.recipient import Recipient, full, give_back, keep, recipient_of, reserve
+
+NOW = datetime(2026, 7, 6, 12, tzinfo=UTC)
+ZONE = ZoneInfo("Europe/Ljubljana")
+DAY = Cap(id="day", category="MARKETING", channel="PUSH", count=1, per="day")
+WEEK = Cap(id="week", category="MARKETING", channel="PUSH", count=3, per=Period(days=7))
+
+
+async def a_recipient(store: Store) -> None:
+    assert await keep(store, Recipient(member="m1"))
+
+
+async def test_of_many_at_once_one_has_the_last_place(store: Store) -> None:
+    await a_recipient(store)
+
+    taken = await asyncio.gather(
+        *(reserve(store, "m1", [DAY, WEEK], delivery=f"d{n}", now=NOW, zone=ZONE) for n in range(20))
+    )
+
+    assert sum(taken) == 1
+    places = (await recipient_of(store, "m1")).places
+    assert {cap: len(taken) for cap, taken in places.items()} == {"day": 1, "week": 1}
+
+
+async def test_a_delivery_keeps_its_place_and_gives_it_back_only_when_told(store: Store) -> None:
+    await a_recipient(store)
+
+    first = await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE)
+    again = await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE)
+    other = await reserve(store, "m1", [DAY], delivery="d2", now=NOW, zone=ZONE)
+    await give_back(store, "m1", [DAY], delivery="d1")
+    after = await reserve(store, "m1", [DAY], delivery="d2", now=NOW, zone=ZONE)
+
+    assert (first, again, other, after) == (True, True, False, True)
+
+
+async def test_a_day_is_the_members_and_a_window_rolls(store: Store) -> None:
+    await a_recipient(store)
+    evening = datetime(2026, 7, 6, 21, 59, tzinfo=UTC)
+    for number in range(3):
+        at = evening + timedelta(days=number)
+        assert await reserve(store, "m1", [DAY, WEEK], delivery=f"d{number}", now=at, zone=ZONE)
+    recipient = await recipient_of(store, "m1")
+    third = evening + timedelta(days=2)
+
+    assert full(recipient, [DAY], now=third, zone=ZONE, delivery="x") == ("day", third + timedelta(minutes=1))
+    assert full(recipient, [DAY], now=third + timedelta(minutes=1), zone=ZONE, delivery="x") is None
+    assert full(recipient, [WEEK], now=third, zone=ZONE, delivery="x") == ("week", evening + timedelta(days=7))
+    later = evening + timedelta(days=7)
+    assert await reserve(store, "m1", [WEEK], delivery="d9", now=later - timedelta(milliseconds=1), zone=ZONE) is False
+    assert await reserve(store, "m1", [WEEK], delivery="d9", now=later, zone=ZONE) is True
