@@ -121,8 +121,8 @@ ERRORS: Final[dict[str, tuple[str, str, str, str]]] = {
     ),
     "unknown locale": ("ru, kk]", "ru, kk, xq]", "locales.supported.6", "such as sl or pt-BR"),
     "default that is not supported": ("{default: en,", "{default: de,", "locales.default", "add it there"),
-    "fallback that is not supported": ("{kk: [ru, en]}", "{kk: [uz, en]}", "locales.fallback.kk", "add it there"),
-    "fallback to itself": ("{kk: [ru, en]}", "{kk: [ru], ru: [kk]}", "locales.fallback.kk", "falls back to itself"),
+    "fallback that is not supported": ("{kk: [ru, en],", "{kk: [uz, en],", "locales.fallback.kk", "add it there"),
+    "fallback to itself": ("ru: [en]}", "ru: [kk]}", "locales.fallback.kk", "falls back to itself"),
     "text in a locale that is not supported": ("sl: Klub Vogal", "de: Klub", "name.de", "add it to locales.supported"),
     "no text in the default locale": ("name: {en: VIP}", "name: {sl: VIP}", "tiers.levels.3.name", "add `en: …`"),
     "id that is taken": (
