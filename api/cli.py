@@ -219,9 +219,7 @@ def report_command(
 ) -> None:
     """Print the programme's numbers over a period; money and rates as `report` of the API gives them."""
     problems: list[str] = []
-    days = _day("--from", since, problems), _day("--to", until, problems)
-    if not problems and days[0] >= days[1]:
-        problems.append(f"--to is {until}; it should be after --from")
+    days = _days(since, until, problems)
     settings = _settings(problems, sandbox=sandbox, data=data)
 
     async def read(store: Store, _clock: Clock) -> ProgrammeReport:
@@ -240,9 +238,7 @@ def reconcile_command(
 ) -> None:
     """Compare the payment provider's payments and refunds with the journal. The exit code is 1 on a difference."""
     problems: list[str] = []
-    days = _day("--from", since, problems), _day("--to", until, problems)
-    if not problems and days[0] >= days[1]:
-        problems.append(f"--to is {until}; it should be after --from")
+    days = _days(since, until, problems)
     settings = _settings(problems, sandbox=sandbox, data=data)
 
     async def compare(store: Store, clock: Clock) -> Reconciliation | None:
@@ -403,6 +399,14 @@ def _instant(text: str, problems: list[str]) -> datetime | None:
         problems.append(f"--start is {text!r}; it should be a date, or an instant such as 2017-01-01T05:00:00Z")
         return None
     return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
+
+
+def _days(since: str, until: str, problems: list[str]) -> tuple[date, date]:
+    """The first day and the one after the last; what is wrong with them goes to the problems."""
+    days = _day("--from", since, problems), _day("--to", until, problems)
+    if not problems and days[0] >= days[1]:
+        problems.append(f"--to is {until}; it should be after --from")
+    return days
 
 
 def _day(flag: str, text: str, problems: list[str]) -> date:
