@@ -200,6 +200,7 @@ async def test_bodies_are_compressed_both_ways_where_the_client_says_so(edge: Ed
         (gzip.compress(b"{}" * 100)[:-12], "gzip", 400),
         (b"{}", "br", 415),
     ],
+    ids=["a bomb", "none", "cut off", "another"],  # the packed bytes hold the time of packing
 )
 async def test_a_compressed_body_is_unpacked_no_further_than_allowed(
     edge: Edge, content: bytes, encoding: str, status: int
