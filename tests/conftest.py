@@ -7,6 +7,7 @@ takes a tenth of the time of making them.
 
 import asyncio
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A run in the background of a script ignores Ctrl-C, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="member-wallet-tests-"))
 
@@ -47,6 +50,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     while not is_stopped(folder) and time.monotonic() < deadline:
         time.sleep(0.05)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests come first: a process that is done takes tests from the end of another's list, never half of these."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
