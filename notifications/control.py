@@ -1,8 +1,9 @@
 """The switches: a cascade, or all of them, can be paused, stopped and let go on, within a second everywhere.
 
 PAUSED holds the clocks of the runs there are and starts none: when it is over, every wait goes on with the time that
-was left. STOPPED ends them. A step whose message a carrier refused is closed for everybody until another version of
-the programme is published. The switches are one document per cascade, :data:`ALL` for all, and are read before sends.
+was left. STOPPED ends them; one that slipped past is ended when it is due, since it is kept when a cascade was stopped
+last. A step whose message a carrier refused is closed for everybody until another version of the programme is
+published. The switches are one document per cascade, :data:`ALL` for all, and are read before sends.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from domain.store.codec import to_bson
 from domain.store.connection import Store
 from notifications.run import RunState
 
@@ -33,10 +33,14 @@ Pause = tuple[datetime, datetime | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switches:
-    """All that is switched: state and pauses by cascade, and the steps closed, by cascade, version and number."""
+    """All that is switched: state and pauses by cascade, and the steps closed, by cascade, version and number.
+
+    `stopped_at` is when a cascade was stopped last.
+    """
 
     states: Mapping[str, CascadeState] = field(default_factory=dict)
     pauses: Mapping[str, tuple[Pause, ...]] = field(default_factory=dict)
+    stopped_at: Mapping[str, datetime] = field(default_factory=dict)
     closed: frozenset[tuple[str, int, int]] = frozenset()
 
     def state(self, cascade: str) -> CascadeState:
@@ -46,6 +50,11 @@ class Switches:
             if state in states:
                 return state
         return CascadeState.LIVE
+
+    def is_stopped(self, cascade: str, *, since: datetime) -> bool:
+        """Whether the cascade is stopped, or was at that instant or after it, however it stands now."""
+        stops = [self.stopped_at[name] for name in (cascade, ALL) if name in self.stopped_at]
+        return self.state(cascade) is CascadeState.STOPPED or any(at >= since for at in stops)
 
     def held_seconds(self, cascade: str, *, since: datetime, now: datetime) -> float:
         """For how long the cascade was paused between the two instants."""
@@ -69,6 +78,7 @@ async def switches(store: Store) -> Switches:
             document["_id"]: tuple((pause["from"], pause.get("until")) for pause in document.get("pauses", ()))
             for document in documents
         },
+        stopped_at={document["_id"]: document["stopped_at"] for document in documents if "stopped_at" in document},
         closed=frozenset(
             (document["_id"], closed["version"], closed["step"])
             for document in documents
@@ -78,20 +88,31 @@ async def switches(store: Store) -> Switches:
 
 
 async def set_state(store: Store, cascade: str, state: CascadeState, *, now: datetime) -> CascadeState:
-    """Switches the cascade, or all of them. The same state again changes nothing. STOPPED ends the runs there are."""
-    document = await store.cascade_states.find_one({"_id": cascade}) or {}
-    before = CascadeState(document.get("state", CascadeState.LIVE))
-    pauses: list[dict[str, Any]] = list(document.get("pauses", ()))
-    if state is not before:
-        if before is CascadeState.PAUSED and pauses and "until" not in pauses[-1]:
-            pauses[-1] = {**pauses[-1], "until": now}
-        if state is CascadeState.PAUSED:
-            pauses.append({"from": now})
-        changed = {"state": state.value, "since": now, "pauses": pauses[-MAX_PAUSES:]}
-        await store.cascade_states.update_one({"_id": cascade}, {"$set": to_bson(changed)}, upsert=True)
+    """Switches the cascade, or all of them. The same state again changes nothing. STOPPED ends the runs there are.
+
+    One write on what stands there, so that of any number of callers at once none loses a pause.
+    """
+    await store.cascade_states.update_one({"_id": cascade}, _switch(state, now), upsert=True)
     if state is CascadeState.STOPPED:
         await _end_runs(store, cascade, now=now)
     return state
+
+
+def _switch(state: CascadeState, now: datetime) -> list[dict[str, Any]]:
+    """The write of that state: what it leaves open is closed, and what it begins is noted."""
+    before = {"$ifNull": ["$state", CascadeState.LIVE.value]}
+    pauses = {"$ifNull": ["$pauses", []]}
+    still = {"$mergeObjects": [{"until": {"$literal": now}}, "$$this"]}
+    is_new = {"$ne": [before, state.value]}
+    changed: dict[str, Any] = {"since": now}
+    if state is CascadeState.PAUSED:
+        changed["pauses"] = {"$slice": [{"$concatArrays": [pauses, [{"from": now}]]}, -MAX_PAUSES]}
+    else:
+        changed["pauses"] = {"$map": {"input": pauses, "as": "this", "in": still}}
+    if state is CascadeState.STOPPED:
+        changed["stopped_at"] = now
+    kept = {name: {"$cond": [is_new, value, f"${name}"]} for name, value in changed.items()}
+    return [{"$set": {**kept, "state": state.value}}]
 
 
 async def close_step(store: Store, cascade: str, *, version: int, step: int, keep: Iterable[int]) -> None:

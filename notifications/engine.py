@@ -4,7 +4,7 @@
     proceed      time came: the run goes on through its steps until it must wait, send, or is over
     judge        a send is at hand: may it go now, and where (SEMANTICS §10.8, in its order)
     sent, skip, defer    what came of it, and on
-    reach, react, cancel     the goal, a reaction, an end from outside
+    reach, react, hold, cancel    the goal, a reaction, a pause, an end from outside
 
 Whoever calls stores each run that comes out before anything is done about it.
 """
@@ -283,6 +283,18 @@ def is_about_to_send(run: Run, cascade: CompiledCascade) -> bool:
     if step < len(cascade.steps) and isinstance(cascade.steps[step], WaitStep):
         step += 1
     return run.is_live and step < len(cascade.steps) and isinstance(cascade.steps[step], SendStep)
+
+
+def hold(run: Run, held_seconds: float) -> Run:
+    """The run whose clock was held for so long in all: every wait goes on with the time that was left."""
+    later = timedelta(seconds=held_seconds - run.held_seconds)
+    return replace(
+        run,
+        due_at=None if run.due_at is None else run.due_at + later,
+        step_at=None if run.step_at is None else run.step_at + later,
+        expires_at=None if run.expires_at is None else run.expires_at + later,
+        held_seconds=held_seconds,
+    )
 
 
 def cancel(run: Run, *, at: datetime, reason: str) -> Run:

@@ -176,7 +176,7 @@ async def _take(office: Office, heard: _Heard, signal: Signal, *, now: datetime)
     for identifier in list(heard.live):
         run = heard.live[identifier]
         cascade = await office.cascade_of(run)
-        if cascade is not None and (after := _moved(run, cascade, signal)) is not run:
+        if cascade is not None and (after := _moved(run, cascade, signal, heard.known)) is not run:
             await _store(office, heard, after, signal=signal)
     if now - signal.at <= TOO_OLD:
         for cascade in party_cascades(heard.party, signal):
@@ -188,8 +188,8 @@ def party_cascades(party: Party, signal: Signal) -> list[CompiledCascade]:
     return [cascade for cascade in party.programme.cascades.values() if cascade.trigger.event == signal.event]
 
 
-def _moved(run: Run, cascade: CompiledCascade, signal: Signal) -> Run:
-    """The live run after a signal that did not start it."""
+def _moved(run: Run, cascade: CompiledCascade, signal: Signal, known: Switches) -> Run:
+    """The live run after a signal that did not start it. Its clock is first brought up to the signal's instant."""
     is_goal = signal.event in cascade.goal_events and signal.facts.get("sequence", run.sequence + 1) > run.sequence
     if is_goal and signal.id != run.signal and signal.at >= run.started_at:
         return engine.reach(run, at=signal.at, event=signal.event)
@@ -198,7 +198,9 @@ def _moved(run: Run, cascade: CompiledCascade, signal: Signal) -> Run:
     if signal.event in {OPENED, READ}:
         delivery = signal.facts["delivery"]
         if any(event.delivery == delivery for event in run.history) and not _reacted_to(run, delivery, signal.event):
-            reacted = engine.react(run, at=signal.at, event=signal.event, delivery=delivery)
+            held = known.held_seconds(run.cascade, since=run.started_at, now=signal.at)
+            reacted = engine.hold(run, held) if held > run.held_seconds else run
+            reacted = engine.react(reacted, at=signal.at, event=signal.event, delivery=delivery)
             return engine.wake(reacted, cascade, at=signal.at)
     return run
 
@@ -215,7 +217,7 @@ async def _store(office: Office, heard: _Heard, run: Run, *, signal: Signal) -> 
         document = await office.store.runs.find_one({"_id": run.id})
         latest = None if document is None else run_from(document)
         cascade = None if latest is None else await office.cascade_of(latest)
-        if latest is None or cascade is None or (run := _moved(latest, cascade, signal)) is latest:
+        if latest is None or cascade is None or (run := _moved(latest, cascade, signal, heard.known)) is latest:
             heard.live.pop(run.id, None)
             return
     if run.is_live:
@@ -229,6 +231,8 @@ async def _store(office: Office, heard: _Heard, run: Run, *, signal: Signal) -> 
 async def _start(office: Office, heard: _Heard, cascade: CompiledCascade, signal: Signal) -> None:
     party, identifier = heard.party, run_id(cascade.id, signal.member, signal.id)
     if heard.known.state(cascade.id) is not CascadeState.LIVE:
+        return
+    if heard.known.is_stopped(cascade.id, since=signal.at):
         return
     facts = party.facts(signal.facts)
     segments = facts["member"]["segments"]

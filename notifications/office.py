@@ -109,10 +109,16 @@ async def party_of(office: Office, member: str, *, now: datetime) -> Party | Non
 
 
 async def store_run(office: Office, run: Run) -> bool:
-    """Stores the run over the revision that it was read at; False when it was written since, or is over."""
+    """Stores the run over the revision that it was read at; False when it was written since, or is over.
+
+    A claim that it keeps is whose it was, for as long as it was.
+    """
     document = to_bson(run_document(replace(run, revision=run.revision + 1)))
     query = {"_id": run.id, "revision": run.revision, "state": RunState.WAITING.value}
-    return (await office.store.runs.replace_one(query, document)).matched_count == 1
+    if run.claim is None:
+        return (await office.store.runs.replace_one(query, document)).matched_count == 1
+    kept = {"$mergeObjects": [{"$literal": document}, {"claimed_until": "$claimed_until"}]}
+    return (await office.store.runs.update_one(query, [{"$replaceWith": kept}])).matched_count == 1
 
 
 async def claim_run(office: Office, run: Run, *, only_if_left: bool = False) -> bool:

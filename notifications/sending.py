@@ -27,7 +27,7 @@ from domain.store.codec import to_bson
 from notifications import engine
 from notifications.alarm import alarm
 from notifications.channel import Channel, Endpoint, EndpointKind, Fate, Message, MessageCategory, Outcome
-from notifications.control import CascadeState, Switches, close_step, switches
+from notifications.control import ALL, CascadeState, Switches, close_step, switches
 from notifications.delivery import (
     ATTEMPTING,
     Attempt,
@@ -113,10 +113,17 @@ async def recall(office: Office, delivery: str, *, now: datetime) -> None:
 
 
 def _held(known: Switches) -> dict[str, Any] | None:
-    """What keeps the runs of paused cascades out of a query; None when none is paused."""
-    paused = [cascade for cascade, state in known.states.items() if state is CascadeState.PAUSED]
-    if known.state("*") is not CascadeState.LIVE:
-        return {"$in": []}
+    """What keeps the runs of paused cascades out of a query; None when none is paused. Stopped ones are to end."""
+    by_state = {
+        wanted: [cascade for cascade, state in known.states.items() if state is wanted and cascade != ALL]
+        for wanted in CascadeState
+    }
+    match known.states.get(ALL):
+        case CascadeState.PAUSED:
+            return {"$in": by_state[CascadeState.STOPPED]}
+        case CascadeState.STOPPED:
+            return None
+    paused = by_state[CascadeState.PAUSED]
     return {"$nin": paused} if paused else None
 
 
@@ -140,19 +147,20 @@ class _Scene:
 
 
 async def _send_due(office: Office, member: str, *, now: datetime) -> int:
-    store = office.store
-    soon = {"member": member, "state": RunState.WAITING.value, "due_at": {"$lte": now + NEAR}}
+    store, known = office.store, await switches(office.store)
+    soon: dict[str, Any] = {"member": member, "state": RunState.WAITING.value, "due_at": {"$lte": now + NEAR}}
+    if held := _held(known):
+        soon["cascade"] = held
     documents = await store.runs.find(soon).sort("due_at", 1).limit(BATCH).to_list()
     near = [run_from(document) for document in documents]
     due = sorted((run for run in near if run.due_at and run.due_at <= now), key=lambda run: -run.priority)
     if not due:
         return 0
-    party, document, devices, recipient, known = await asyncio.gather(
+    party, document, devices, recipient = await asyncio.gather(
         party_of(office, member, now=now),
         store.members.find_one({"_id": member}, {"consents": True, "preferences": True}),
         devices_of(store, member, now=now),
         recipient_of(store, member),
-        switches(store),
     )
     if party is None or document is None:
         return await _end_all(office, due, now=now)
@@ -174,19 +182,21 @@ async def _send_due(office: Office, member: str, *, now: datetime) -> int:
         now=now,
     )
     went = 0
-    for run in due:
-        if scene.known.state(run.cascade) is CascadeState.LIVE:
+    for number, run in enumerate(due):
+        if number:
+            recipient, known = await asyncio.gather(recipient_of(store, member), switches(store))
+            scene = replace(scene, recipient=recipient, known=known)
+        if scene.known.is_stopped(run.cascade, since=run.started_at):
+            went += await store_run(office, engine.cancel(run, at=now, reason="stopped"))
+        elif scene.known.state(run.cascade) is CascadeState.LIVE:
             went += await _go_on(office, run, scene)
-            if len(due) > 1:
-                scene = replace(scene, recipient=await recipient_of(store, member))
     return went
 
 
 async def _end_all(office: Office, runs: Iterable[Run], *, now: datetime) -> int:
-    """Ends the runs of a member who is no more."""
-    for run in runs:
-        await store_run(office, engine.cancel(run, at=now, reason="member is no more"))
-    return len(list(runs))
+    """Ends the runs of a member who is no more; how many it was."""
+    ends = [await store_run(office, engine.cancel(run, at=now, reason="member is no more")) for run in runs]
+    return sum(ends)
 
 
 async def _go_on(office: Office, run: Run, scene: _Scene) -> int:
@@ -197,7 +207,7 @@ async def _go_on(office: Office, run: Run, scene: _Scene) -> int:
         return int(await store_run(office, engine.cancel(run, at=now, reason="its version of the programme is lost")))
     held = scene.known.held_seconds(run.cascade, since=run.started_at, now=now)
     if held > run.held_seconds:
-        return int(await store_run(office, _moved_on(run, held)))
+        return int(await store_run(office, engine.hold(run, held)))
     if run.claim is not None:
         mine = await _taken_over(office, run)
         if mine is None:
@@ -214,18 +224,6 @@ async def _go_on(office: Office, run: Run, scene: _Scene) -> int:
             return 1
         run = after
     raise AssertionError(f"{run.id} sends without end")
-
-
-def _moved_on(run: Run, held: float) -> Run:
-    """The run after a pause: every wait goes on with the time that was left."""
-    later = timedelta(seconds=held - run.held_seconds)
-    return replace(
-        run,
-        due_at=None if run.due_at is None else run.due_at + later,
-        step_at=None if run.step_at is None else run.step_at + later,
-        expires_at=None if run.expires_at is None else run.expires_at + later,
-        held_seconds=held,
-    )
 
 
 async def _taken_over(office: Office, run: Run) -> Run | None:
@@ -322,6 +320,8 @@ def _quiet_until(scene: _Scene) -> datetime | None:
 def _wait_for(run: Run, scene: _Scene) -> tuple[str, datetime] | None:
     """A send of higher priority that is due within five minutes goes first (SEMANTICS §10.12)."""
     for other in scene.near:
+        if scene.known.state(other.cascade) is not CascadeState.LIVE:
+            continue
         if other.priority > run.priority and other.due_at is not None and other.due_at > scene.now:
             cascade = scene.programme.cascades.get(other.cascade)
             if cascade is not None and engine.is_about_to_send(other, cascade):

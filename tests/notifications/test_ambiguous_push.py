@@ -1,32 +1,16 @@
 """What may have been delivered: sent again if it answers the member, not if it only wants something of him."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from notifications.channel import Channel
-from notifications.firebase.bearer import FixedBearer
-from notifications.firebase.carrier import FirebaseCarrier
-from notifications.firebase.rate import Rate
-from notifications.office import Office
 from notifications.worker import advance
 from tests.ledger.conftest import OpenShop
-from tests.ledger.shop import Shop
 from tests.notifications.customer import CASCADES, customer, phone_of
+from tests.notifications.office import opened_office
 from tests.notifications.phones import Phones
-
-
-@asynccontextmanager
-async def opened_office(shop: Shop, phones: Phones) -> AsyncIterator[Office]:
-    carrier = FirebaseCarrier(
-        url=phones.url, project="test", bearer=FixedBearer("test"), rate=Rate(10_000.0), read_seconds=1.0
-    )
-    yield Office(store=shop.store, clock=shop.clock, programmes=shop.programmes, carriers={Channel.PUSH: carrier})
-    await carrier.close()
 
 
 @pytest.mark.parametrize(

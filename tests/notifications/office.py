@@ -1,0 +1,21 @@
+"""An office as a worker has it, whose pushes go to FCM's stand-in."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from notifications.channel import Channel
+from notifications.firebase.bearer import FixedBearer
+from notifications.firebase.carrier import FirebaseCarrier
+from notifications.firebase.rate import Rate
+from notifications.office import Office
+from tests.ledger.shop import Shop
+from tests.notifications.phones import Phones
+
+
+@asynccontextmanager
+async def opened_office(shop: Shop, phones: Phones) -> AsyncIterator[Office]:
+    carrier = FirebaseCarrier(
+        url=phones.url, project="test", bearer=FixedBearer("test"), rate=Rate(10_000.0), read_seconds=1.0
+    )
+    yield Office(store=shop.store, clock=shop.clock, programmes=shop.programmes, carriers={Channel.PUSH: carrier})
+    await carrier.close()
