@@ -15,9 +15,8 @@ from domain.programme.programme import Programme
 from domain.store.connection import Store
 from notifications.channel import Channel, Fate
 from notifications.delivery import DeliveryEvent
-from notifications.run import RunArm, RunState
+from notifications.run import NOT_STARTED, RunArm, RunState
 
-NOT_STARTED: Final = "not started"
 _WENT: Final = [Fate.ACCEPTED.value, Fate.AMBIGUOUS.value]
 
 

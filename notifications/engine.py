@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from domain.programme.cascade import BranchStep, CompiledCascade, EndStep, SendStep, WaitStep
 from domain.programme.cel import Condition, Facts
 from domain.programme.programme import PILOT_SCALE, stable_share
-from notifications.run import Run, RunArm, RunEvent, RunState, delivery_id, ended, run_id, with_event
+from notifications.run import NOT_STARTED, Run, RunArm, RunEvent, RunState, delivery_id, ended, run_id, with_event
 from notifications.schedule import minus, next_local, plus, spread
 from notifications.signal import Signal
 
@@ -137,7 +137,7 @@ def begin(cascade: CompiledCascade, signal: Signal, *, version: int, programme: 
         history=(RunEvent(at=signal.at, what="started", reason=signal.event),),
     )
     if (reason := _why_not(cascade, signal, standing)) is not None:
-        refused = RunEvent(at=signal.at, what="not started", reason=reason)
+        refused = RunEvent(at=signal.at, what=NOT_STARTED, reason=reason)
         return ended(replace(run, history=()), RunState.CANCELLED, refused)
     return run
 

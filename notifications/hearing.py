@@ -40,15 +40,18 @@ READ: Final = "inbox.read"
 WITHDRAWN: Final = "consent.withdrawn"
 
 
-async def hear_journal(office: Office, members: Collection[str], *, now: datetime) -> None:
-    """Hears what the journals of the members say that was not heard, and the dates that came to them."""
+async def hear_journal(office: Office, members: Collection[str], *, now: datetime, anew: bool = False) -> None:
+    """Hears what the journals of the members say that was not heard, and the dates that came to them.
+
+    With `anew` their dates are worked out again even if there is nothing to hear: something else of them changed.
+    """
     if not members:
         return
     gate, known = asyncio.Semaphore(AT_ONCE), await switches(office.store)
 
     async def one(member: str) -> None:
         async with gate, office.alone_with(member):
-            await _hear(office, member, (), now=now, known=known)
+            await _hear(office, member, (), now=now, known=known, anew=anew)
 
     await _all(one(member) for member in members)
 
@@ -115,7 +118,9 @@ class _Heard:
     told: list[str] = field(default_factory=list)
 
 
-async def _hear(office: Office, member: str, stored: Sequence[Signal], *, now: datetime, known: Switches) -> None:
+async def _hear(
+    office: Office, member: str, stored: Sequence[Signal], *, now: datetime, known: Switches, anew: bool = False
+) -> None:
     for _ in range(ATTEMPTS):
         recipient, party, live = await asyncio.gather(
             recipient_of(office.store, member), party_of(office, member, now=now), _live(office, member)
@@ -135,12 +140,20 @@ async def _hear(office: Office, member: str, stored: Sequence[Signal], *, now: d
         for signal in sorted([*map(signal_of, entries), *stored], key=lambda signal: signal.at):
             await _take(office, heard, signal, now=now)
         office.at("run created")
+        if not (entries or stored or anew or _is_dated(recipient, party, now=now)):
+            return
         sequence = entries[-1].sequence if entries else recipient.sequence
         if await keep(office.store, await _dated(office, heard, sequence=sequence, now=now)):
             if len(entries) < MAX_ENTRIES:
                 return
-            stored = ()
+            stored, anew = (), False
     raise AssertionError(f"{member} was heard by others {ATTEMPTS} times at once")
+
+
+def _is_dated(recipient: Recipient, party: Party, *, now: datetime) -> bool:
+    """Whether a date came, or the dates were armed by another programme."""
+    has_come = recipient.due_at is not None and recipient.due_at <= now
+    return has_come or recipient.version != party.programme.version
 
 
 async def _live(office: Office, member: str) -> dict[str, Run]:
@@ -251,7 +264,7 @@ async def _start(office: Office, heard: _Heard, cascade: CompiledCascade, signal
         programme=party.programme.definition.programme,
         standing=standing,
     )
-    if begun is None or await office.store.runs.find_one({"_id": identifier}, {"_id": True}) is not None:
+    if begun is None:
         return
     if begun.is_live and (goal_at := await _goal_before(office, cascade, signal)) is not None:
         standing = replace(standing, goal_at=goal_at)
@@ -267,10 +280,14 @@ async def _start(office: Office, heard: _Heard, cascade: CompiledCascade, signal
     try:
         await office.store.runs.insert_one(to_bson(run_document(begun)))
     except DuplicateKeyError:
-        return
+        # Whoever made it died before he noted that the cascade started, or another hears at the same time.
+        stored = await office.store.runs.find_one({"_id": identifier})
+        if stored is None or not (begun := run_from(stored)).has_started:
+            return
+    if begun.has_started:
+        heard.started[cascade.id] = max(signal.at, heard.started.get(cascade.id, signal.at))
     if begun.is_live:
         heard.live[begun.id] = begun
-        heard.started[cascade.id] = max(signal.at, heard.started.get(cascade.id, signal.at))
 
 
 def _rival(live: Iterable[Run], cascade: CompiledCascade) -> tuple[str, int] | None:

@@ -67,14 +67,15 @@ class Office:
         return programme.cascades.get(run.cascade)
 
 
-_FORGOTTEN: Final = [{"erased_at": {"$exists": True}}, {"erasing": {"$exists": True}}]
+_FORGOTTEN: Final = frozenset({"erased_at", "erasing"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Party:
-    """A member with his wallet as if all that is due were posted."""
+    """A member with his wallet as if all that is due were posted; `stored` is his document."""
 
     member: Member
+    stored: Mapping[str, Any]
     wallet: Wallet
     programme: Programme
     now: datetime
@@ -98,14 +99,17 @@ class Party:
 
 async def party_of(office: Office, member: str, *, now: datetime) -> Party | None:
     """The member as he stands now; None when he is no more, or is being forgotten."""
-    account, forgotten = await asyncio.gather(
-        account_by_id(office.store, member),
-        office.store.members.find_one({"_id": member, "$or": _FORGOTTEN}, {"_id": True}),
-    )
-    if account is None or forgotten is not None:
+    account = await account_by_id(office.store, member)
+    if account is None or not _FORGOTTEN.isdisjoint(account.stored):
         return None
     programme = office.programmes.current
-    return Party(member=account.member, wallet=as_settled(account.wallet, programme, now), programme=programme, now=now)
+    return Party(
+        member=account.member,
+        stored=account.stored,
+        wallet=as_settled(account.wallet, programme, now),
+        programme=programme,
+        now=now,
+    )
 
 
 async def store_run(office: Office, run: Run) -> bool:

@@ -17,6 +17,7 @@ from domain.store.slots import slot_of
 
 MAX_HISTORY: Final = 200
 """No run has more events: its steps are bounded, and what repeats is told once."""
+NOT_STARTED: Final = "not started"
 _MARK: Final = ".run-"
 
 
@@ -97,6 +98,11 @@ class Run:
     held_seconds: float = 0.0
     revision: int = 0
     history: tuple[RunEvent, ...] = ()
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it ever was on its way; one that was refused at once was not."""
+        return self.history[:1] != () and self.history[0].what != NOT_STARTED
 
     @property
     def is_live(self) -> bool:

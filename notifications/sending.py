@@ -13,6 +13,7 @@ The order of a send, and what a crash after each step leaves (docs/decisions/a-s
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -55,6 +56,8 @@ MAX_TURNS: Final = 200
 MAX_TRIES: Final = 20
 RETRY: Final = timedelta(seconds=10)
 AGAIN: Final = timedelta(milliseconds=50)
+SWITCHES_SECONDS: Final = 0.3
+"""A switch works within a second: a send that begins later after they were read has them read again."""
 
 
 async def due_members(
@@ -86,10 +89,14 @@ async def earliest_run(office: Office, slots: Iterable[int], *, until: datetime 
 async def send_due(office: Office, members: Collection[str], *, now: datetime) -> int:
     """Takes all due runs of the members as far as they go at `now`; how many of them went on."""
     gate = asyncio.Semaphore(AT_ONCE)
+    known, read_at = await switches(office.store), time.monotonic()
 
     async def one(member: str) -> int:
+        nonlocal known, read_at
         async with gate, office.alone_with(member):
-            return await _send_due(office, member, now=now)
+            if time.monotonic() - read_at > SWITCHES_SECONDS:
+                known, read_at = await switches(office.store), time.monotonic()
+            return await _send_due(office, member, known=known, now=now)
 
     done = await asyncio.gather(*(one(member) for member in members), return_exceptions=True)
     for outcome in done:
@@ -146,8 +153,8 @@ class _Scene:
         return self.party.programme
 
 
-async def _send_due(office: Office, member: str, *, now: datetime) -> int:
-    store, known = office.store, await switches(office.store)
+async def _send_due(office: Office, member: str, *, known: Switches, now: datetime) -> int:
+    store = office.store
     soon: dict[str, Any] = {"member": member, "state": RunState.WAITING.value, "due_at": {"$lte": now + NEAR}}
     if held := _held(known):
         soon["cascade"] = held
@@ -156,13 +163,10 @@ async def _send_due(office: Office, member: str, *, now: datetime) -> int:
     due = sorted((run for run in near if run.due_at and run.due_at <= now), key=lambda run: -run.priority)
     if not due:
         return 0
-    party, document, devices, recipient = await asyncio.gather(
-        party_of(office, member, now=now),
-        store.members.find_one({"_id": member}, {"consents": True, "preferences": True}),
-        devices_of(store, member, now=now),
-        recipient_of(store, member),
+    party, devices, recipient = await asyncio.gather(
+        party_of(office, member, now=now), devices_of(store, member, now=now), recipient_of(store, member)
     )
-    if party is None or document is None:
+    if party is None:
         return await _end_all(office, due, now=now)
     profile = party.member.profile
     reach = {Channel.PUSH: endpoints(devices, now=now)}
@@ -173,8 +177,8 @@ async def _send_due(office: Office, member: str, *, now: datetime) -> int:
     scene = _Scene(
         party=party,
         recipient=recipient,
-        consents=frozenset(purpose.value for purpose in ConsentPurpose if granted(document, purpose.value)),
-        preferences=preferences_from(document),
+        consents=frozenset(purpose.value for purpose in ConsentPurpose if granted(party.stored, purpose.value)),
+        preferences=preferences_from(party.stored),
         endpoints={channel: found for channel, found in reach.items() if found and channel in office.carriers},
         locale=profile.locale or locale_among(devices) or party.programme.definition.locales.default,
         near=near,
@@ -215,11 +219,12 @@ async def _go_on(office: Office, run: Run, scene: _Scene) -> int:
             return 0
         run = mine
     for _ in range(MAX_TURNS):
+        was_at_a_send = run.step_at is not None
         facts = scene.party.facts(run.facts)
         run, send = engine.proceed(run, cascade, now=now, facts=facts, zone=zone)
         if send is None:
             return int(await store_run(office, run))
-        after = await _decide(office, run, cascade, send, scene)
+        after = await _decide(office, run, cascade, send, scene, is_new=not was_at_a_send)
         if after is None:
             return 1
         run = after
@@ -237,12 +242,17 @@ async def _taken_over(office: Office, run: Run) -> Run | None:
     return replace(run, claim=claim, revision=run.revision + 1)
 
 
-async def _decide(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> Run | None:
-    """The run to go on with, or None when it was stored and rests."""
+async def _decide(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene, *, is_new: bool
+) -> Run | None:
+    """The run to go on with, or None when it was stored and rests.
+
+    `is_new` when the run was never stored at this send, so that no claim of it, and no delivery, can be there.
+    """
     now = scene.now
     if (cascade.id, run.version, send.step) in scene.known.closed:
         return engine.skip(run, send.step, now=now, reason="the message was refused")
-    stored = await delivery_of(office.store, send.delivery)
+    stored = None if is_new else await delivery_of(office.store, send.delivery)
     if stored is not None:
         return await _resume(office, run, cascade, send, stored, scene=scene)
     return await _judge(office, run, cascade, send, scene, tried=frozenset())
@@ -296,7 +306,7 @@ async def _conditions(
         now=now,
         consents=scene.consents,
         muted=frozenset(each.value for each, muted in scene.preferences.muted if muted is category),
-        has_goal=await _has_goal(office, run, cascade),
+        has_goal=_may_have_goal(run, scene) and await _has_goal(office, run, cascade),
         reachable=frozenset(reachable - tried),
         full=blocked,
         quiet_until=_quiet_until(scene),
@@ -327,6 +337,11 @@ def _wait_for(run: Run, scene: _Scene) -> tuple[str, datetime] | None:
             if cascade is not None and engine.is_about_to_send(other, cascade):
                 return other.cascade, other.due_at + AGAIN
     return None
+
+
+def _may_have_goal(run: Run, scene: _Scene) -> bool:
+    """Whether the journal has entries that were not heard: a goal among those heard has ended the run."""
+    return scene.party.wallet.sequence > max(run.sequence, scene.recipient.sequence)
 
 
 async def _has_goal(office: Office, run: Run, cascade: CompiledCascade) -> bool:
@@ -480,9 +495,9 @@ async def _settle(
         return None
     caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=delivery.channel.value)
     if delivery.channel is Channel.INBOX or any(attempt.state == Fate.ACCEPTED for attempt in attempts):
-        return await _went(office, run, send, delivery, now=now, reason=None)
+        return await _went(office, run, cascade, send, delivery, scene=scene, reason=None)
     if any(attempt.state in {Fate.AMBIGUOUS, ATTEMPTING} for attempt in attempts):
-        return await _went(office, run, send, delivery, now=now, reason="ambiguous")
+        return await _went(office, run, cascade, send, delivery, scene=scene, reason="ambiguous")
     await give_back(office.store, run.member, caps, delivery=send.delivery)
     if any(attempt.state == Fate.REFUSED for attempt in attempts):
         reason = next(attempt.reason for attempt in attempts if attempt.state == Fate.REFUSED)
@@ -511,14 +526,26 @@ def _after(send: Send, channel: Channel) -> Send | None:
 
 
 async def _went(
-    office: Office, run: Run, send: Send, delivery: Delivery, *, now: datetime, reason: str | None
+    office: Office,
+    run: Run,
+    cascade: CompiledCascade,
+    send: Send,
+    delivery: Delivery,
+    *,
+    scene: _Scene,
+    reason: str | None,
 ) -> Run | None:
-    """The run goes on after its message; where it ended meanwhile, that the message went is on record all the same."""
+    """The run goes on after its message; where it ended meanwhile, that the message went is on record all the same.
+
+    It is stored where it rests next, in one write, or as it stands after the message where another is to be sent.
+    """
+    now, zone = scene.now, zone_of(scene.party.member, scene.programme)
     for _ in range(MAX_TRIES):
         after = engine.sent(run, send, now=now, what=f"sent by {delivery.channel.value}", reason=reason)
-        if await store_run(office, after):
+        rests, another = engine.proceed(after, cascade, now=now, facts=scene.party.facts(run.facts), zone=zone)
+        if await store_run(office, rests if another is None else after):
             office.at("next wait stored")
-            return replace(after, revision=after.revision + 1)
+            return None if another is None else replace(after, revision=after.revision + 1)
         document = await office.store.runs.find_one({"_id": run.id})
         run = run if document is None else run_from(document)
         if document is None or not run.is_live or run.step != send.step:

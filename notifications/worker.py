@@ -372,7 +372,7 @@ async def _keep_birthdays(ledger: Ledger, slots: Iterable[int], *, office: Offic
     members = [each["_id"] async for each in ledger.store.members.find(due, {"_id": True}).limit(BATCH)]
     kept = await keep_birthdays(ledger, slots, now=now)
     if office is not None and members:
-        await hear_journal(office, members, now=now)
+        await hear_journal(office, members, now=now, anew=True)
     return kept
 
 

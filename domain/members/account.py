@@ -18,11 +18,15 @@ from domain.store.connection import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A member, the wallet after the last entry of his journal, and his stored payer (domain.payments), if any."""
+    """A member, the wallet after the last entry of his journal, and his stored payer (domain.payments), if any.
+
+    `stored` is the member's document, for who reads what stands in it beside the member: consents, an erasure.
+    """
 
     member: Member
     wallet: Wallet
     payer: Mapping[str, Any]
+    stored: Mapping[str, Any]
 
 
 async def account_by_id(store: Store, identifier: str) -> Account | None:
@@ -44,7 +48,12 @@ async def _account(store: Store, wanted: Mapping[str, Any]) -> Account | None:
     newer = [entry_from(each) for each in document["newer"]]
     assert len(newer) <= MAX_FOLD, document["_id"]
     total = wallet_from(document["wallet"][0]) if document["wallet"] else Wallet(member=document["_id"])
-    return Account(member=member_from(document), wallet=fold(total, newer), payer=next(iter(document["payer"]), {}))
+    return Account(
+        member=member_from(document),
+        wallet=fold(total, newer),
+        payer=next(iter(document["payer"]), {}),
+        stored=document,
+    )
 
 
 _WITH_WALLET: list[dict[str, Any]] = [

@@ -1,0 +1,52 @@
+"""How a member's signals are heard when whoever heard them dies on the way (SEMANTICS §10.1, §10.3)."""
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from notifications.hearing import hear_journal
+from notifications.office import Office
+from tests.ledger.conftest import OpenShop
+from tests.ledger.shop import Shop
+
+ONCE_A_WEEK: Final = """
+cascades:
+  - id: thanks
+    category: TRANSACTIONAL
+    trigger: {event: purchase}
+    reentry: {cooldown: P7D}
+    steps: [{send: PUSH, template: thanks}]
+templates:
+  thanks: {en: {title: Thanks, body: "Come again."}}
+"""
+
+
+class Died(Exception):  # noqa: N818 -- says what is the case
+    pass
+
+
+def an_office(shop: Shop, at: Callable[[str], None] = lambda _point: None) -> Office:
+    return Office(store=shop.store, clock=shop.clock, programmes=shop.programmes, at=at)
+
+
+def dies(_point: str) -> None:
+    raise Died
+
+
+async def test_a_cooldown_holds_though_whoever_started_the_run_died_before_that_was_noted(shop_with: OpenShop) -> None:
+    shop = await shop_with(ONCE_A_WEEK)
+    member, now = await shop.member(), shop.clock.now()
+    await shop.buy(member, 12_00)
+    with pytest.raises(Died):
+        await hear_journal(an_office(shop, dies), [member.id], now=now)
+
+    await hear_journal(an_office(shop), [member.id], now=now)
+    await shop.buy(member, 12_00)
+    await hear_journal(an_office(shop), [member.id], now=now)
+
+    runs = await shop.store.runs.find({"member": member.id}).sort("history.at", 1).to_list()
+    assert [(run["state"], run["history"][0]["what"], run["history"][0].get("reason")) for run in runs] == [
+        ("WAITING", "started", "purchase"),
+        ("CANCELLED", "not started", "cooling down"),
+    ]
