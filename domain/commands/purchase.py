@@ -71,22 +71,22 @@ def decide_purchase(receipt: Receipt, situation: Situation) -> Entry | Problem:
     if problem := _pay_with_cashback(draft, receipt, cashback) or _vouchers_problem(receipt, situation):
         return problem
     event, facts = _event(receipt, programme, occurred_at), member_facts(receipt.member, wallet, programme, at=now)
-    earned = earn_purchase(programme, event, member=facts, usage=wallet.usage)
+    visits = visits_added(wallet.recent_purchases, occurred_at)
+    happening = purchase_happening(situation, receipt.member, facts, event=event, visits=visits)
+    earned = earn_purchase(programme, event, member=facts, usage=wallet.usage, facts=happening.facts)
     draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=EntryKind.PURCHASE.value)
     draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=EntryKind.PURCHASE.value)
     draft.issue_all(earned)
-    visits = visits_added(wallet.recent_purchases, occurred_at)
-    draft.advance(purchase_happening(situation, receipt.member, facts, event=event, visits=visits))
-    day = local_date(occurred_at, programme.zone)
+    draft.advance(happening)
     return draft.entry(
-        changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=day, visits=visits),
+        changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=happening.day, visits=visits),
         explanation=earned.rows,
         place=receipt.place,
         receipt=receipt.number,
         purchase=Purchase(
             total_minor=receipt.total_minor,
             currency=receipt.currency,
-            day=day.isoformat(),
+            day=happening.day.isoformat(),
             points=earned.points,
             cashback_minor=earned.cashback_minor,
             paid_cashback_minor=receipt.paid_cashback_minor,

@@ -109,6 +109,7 @@ def last_day(policy: ExpiryPolicy, spendable_on: date) -> date | None:
             return _rounded(add_period(spendable_on, policy.after), policy.round_to)
 
 
+@lru_cache(maxsize=4096)
 def add_period(day: date, period: Period, times: int = 1) -> date:
     """The day `times` periods later; months clamp and do not chain: 31 Jan + P1M = 28 Feb, + 2 × P1M = 31 Mar."""
     assert period.seconds == 0, period

@@ -6,7 +6,7 @@ counts what was before it; places, categories and activities count from the firs
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -84,19 +84,19 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
         level = _qualified(badge, badge_count(badge, after, happening.counters, happening.programme.currency))
         if level > before.level:
             marks[badge.id] = {"levels": list(range(before.level + 1, level + 1))}
-            after = BadgeState(level=level, awarded_at=happening.now, count=after.count, seen=after.seen)
-        if after != before:
+            after = replace(after, level=level, awarded_at=happening.now)
+        if after is not before:
             changed[badge.id] = _document(after)
     return Advance(states=changed, marks=marks)
 
 
 def _counted(badge: Badge, state: BadgeState, happening: Happening) -> BadgeState:
-    count, seen = state.count, state.seen
     if badge.counts == happening.event:
-        count += 1
-    elif badge.counts.startswith("distinct_") and happening.event == "purchase":
-        seen = with_seen(seen, distinct(badge.counts, happening))
-    return BadgeState(level=state.level, awarded_at=state.awarded_at, count=count, seen=seen)
+        return replace(state, count=state.count + 1)
+    if badge.counts.startswith("distinct_") and happening.event == "purchase":
+        seen = with_seen(state.seen, distinct(badge.counts, happening))
+        return state if seen == state.seen else replace(state, seen=seen)
+    return state
 
 
 def _qualified(badge: Badge, count: int) -> int:

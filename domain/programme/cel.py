@@ -14,6 +14,7 @@ import cel
 import structlog
 from prometheus_client import Counter
 
+from domain.programme.comparison import comparisons_in
 from domain.programme.facts import EXAMPLES, FACTS
 
 MAX_SOURCE_CHARACTERS = 1_000
@@ -61,13 +62,14 @@ class ConditionError(ValueError):
 class Condition:
     """One compiled condition. `rule` is the id under which failures are logged and counted."""
 
-    __slots__ = ("_groups", "_program", "_reads", "_remembered", "rule", "source")
+    __slots__ = ("_comparisons", "_groups", "_program", "_reads", "_remembered", "rule", "source")
 
     def __init__(self, source: str, *, rule: str) -> None:
         """Compile it. Raises :class:`ConditionError` when it is no CEL; see :func:`check` for the rest."""
         self.rule = rule
         self.source = source
         self._program = _compile(source)
+        self._comparisons = comparisons_in(source)
         reads = _reads(source)
         self._reads = tuple(read for read in reads if read[1])
         self._groups = tuple(dict.fromkeys(group for group, _ in self._reads))
@@ -77,6 +79,8 @@ class Condition:
     def holds(self, facts: Facts) -> bool:
         """Whether the condition is true of the facts. Never raises."""
         try:
+            if self._comparisons is not None and (answer := self._comparisons.answer(facts)) is not None:
+                return answer
             values = tuple([facts[group][fact] for group, fact in self._reads])
             if self._remembered is None:
                 return self._evaluate(values)

@@ -126,11 +126,21 @@ class _Moment:
     lines: tuple[Line, ...] = ()
 
 
-def earn_purchase(programme: Programme, event: PurchaseEvent, *, member: MemberFacts, usage: Usage) -> Earnings:
-    """What the receipt earns. The rules are those of the programme whose `valid` window holds `occurred_at`."""
+def earn_purchase(
+    programme: Programme,
+    event: PurchaseEvent,
+    *,
+    member: MemberFacts,
+    usage: Usage,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Earnings:
+    """What the receipt earns. The rules are those of the programme whose `valid` window holds `occurred_at`.
+
+    `facts` are those of :func:`purchase_facts`, where they are at hand.
+    """
     moment = _Moment(
         day=event.occurred_at.astimezone(programme.zone).date(),
-        facts=purchase_facts(programme, event, member),
+        facts=purchase_facts(programme, event, member) if facts is None else facts,
         member=member.id,
         place=event.place,
         region=event.region,

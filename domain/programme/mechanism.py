@@ -84,11 +84,11 @@ class Undone:
 class Happening:
     """What one command tells the mechanisms.
 
-    `event` is named as in earning rules, or :data:`RETURN`; then `undone` says of what. `facts` are those that its
-    conditions may use. `zone` is the member's, and `stays` are where he has been. `lines` are the facts of each line of
-    the receipt. `counters` are the member's `visits`, `purchases` and `spend` (minor units) after it, and what earlier
-    mechanisms count. `latest_at` is the latest purchase known, this one included: it says what is old. `usage` is what
-    limited rules gave before.
+    `event` is named as in earning rules, or :data:`RETURN`; then `undone` says of what. `day` is the programme's day
+    on which it happened. `facts` are those that its conditions may use. `zone` is the member's, and `stays` are where
+    he has been. `lines` are the facts of each line of the receipt. `counters` are the member's `visits`, `purchases`
+    and `spend` (minor units) after it, and what earlier mechanisms count. `latest_at` is the latest purchase known,
+    this one included: it says what is old. `usage` is what limited rules gave before.
     """
 
     event: str
@@ -108,11 +108,10 @@ class Happening:
     latest_at: datetime | None = None
     usage: Usage = field(default_factory=dict)
     undone: Undone | None = None
+    day: date = field(init=False)
 
-    @property
-    def day(self) -> date:
-        """The programme's day on which it happened."""
-        return local_date(self.occurred_at, self.programme.zone)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "day", local_date(self.occurred_at, self.programme.zone))
 
     def condition(self, section: str, identifier: str) -> bool:
         """Whether the `when` of that item of the section holds; it does where there is none."""

@@ -40,6 +40,15 @@ class Reached(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The log after an event, the milestones to be paid for it, and how the streaks that it counts for stand then."""
+
+    log: StreakLog | None
+    reached: tuple[Reached, ...] = ()
+    standings: Mapping[str, "StreakStanding"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreakStanding:
     """A streak at an instant. `current` is 0 once it is broken, and `broken` is the length that it had then.
 
@@ -65,28 +74,33 @@ def record(
     stays: Stays,
     closed: ClosedDays,
     now: datetime,
-) -> tuple[StreakLog | None, tuple[Reached, ...]]:
-    """The log after the event and the milestones to be paid for it; as it was when the event is too late.
+) -> Recorded:
+    """What comes of the event; the log is as it was when the event is too late.
 
     `stays` are the member's up to now, `streaks` all those of the programme.
     """
     if occasion.occurred_at < now - LATE:
-        return log, ()
+        return Recorded(log=log)
     before = _settled(log, streaks, stays=stays, closed=closed, now=now)
     on = date_at(stays, occasion.occurred_at)
     if on < before.settled_on:
-        return log, ()
-    after = replace(before, days={**before.days, on: _with(before.days.get(on, Day()), occasion)})
+        return Recorded(log=log)
+    days = {**before.days, on: _with(before.days.get(on, Day()), occasion)}
+    after = StreakLog(settled_on=before.settled_on, place=before.place, days=days, streaks=before.streaks)
     shut = _shut(after, closed)
-    states, reached = dict(before.streaks), []
+    states, reached, standings = dict(before.streaks), [], {}
     for streak in streaks:
         if streak.id in occasion.counts_for:
             state = _noticed(streak, before, stays=stays, closed=closed, now=now)
             course = _course(streak, after, stays=stays, shut=shut, now=now)
             due = _due(course, state.paid)
-            states[streak.id] = replace(state, paid=(*state.paid, *due), best=course.longest)
+            if due or course.longest != state.best:
+                state = replace(state, paid=(*state.paid, *due), best=course.longest)
+            states[streak.id] = state
             reached += [Reached(streak.id, paid.milestone) for paid in due]
-    return replace(after, streaks=states), tuple(reached)
+            standings[streak.id] = _standing(course, stays=stays, shut=shut, now=now)
+    told = StreakLog(settled_on=before.settled_on, place=before.place, days=days, streaks=states)
+    return Recorded(log=told, reached=tuple(reached), standings=standings)
 
 
 def standing(
@@ -95,8 +109,12 @@ def standing(
     """The streak at that instant, if nothing happened since the last event that the log knows."""
     log = log or StreakLog(settled_on=earliest_date(stays, now - LATE))
     shut = _shut(log, closed)
-    course = _course(streak, log, stays=stays, shut=shut, now=now)
-    current = 0 if course.is_broken else course.length
+    return _standing(_course(streak, log, stays=stays, shut=shut, now=now), stays=stays, shut=shut, now=now)
+
+
+def _standing(course: "_Course", *, stays: Stays, shut: frozenset[date], now: datetime) -> StreakStanding:
+    """The course is followed to its next risk."""
+    streak, current = course.streak, 0 if course.is_broken else course.length
     return StreakStanding(
         current=current,
         longest=course.longest,
@@ -106,13 +124,6 @@ def standing(
         at_risk_at=_at_risk_at(course, stays, shut=shut, now=now) if current else None,
         next_milestone=min((each.at for each in streak.milestones if each.at > current), default=None),
     )
-
-
-def at_risk_at(
-    log: StreakLog | None, streak: Streak, *, stays: Stays, closed: ClosedDays, now: datetime
-) -> datetime | None:
-    """When the streak breaks or uses a freeze unless something counts before; None while there is no streak."""
-    return standing(log, streak, stays=stays, closed=closed, now=now).at_risk_at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,12 +203,17 @@ def _course(
     now: datetime,
     until: date | None = None,
 ) -> _Course:
-    """The course through the periods before `until`, else through all that can be missed or met by now."""
+    """The course through the periods before `until`, else through all that can be missed or met by now.
+
+    Of who never moved, no period ends before one that is open: it goes no further after the last that met the goal.
+    """
     settled = _state(log, streak)
     course = _Course(streak, settled, _counts(log, settled, streak, shut=shut))
     until = until or max([now.astimezone(UTC).date() + _AHEAD, *course.met[-1:]]) + timedelta(days=1)
     for met in [*course.met, until]:
         while course.next < min(met, until) and course.length and not course.is_broken:
+            if met == until and course.open_until and len(stays) == 1:
+                break
             course.fail(stays, shut, now)
         if met < until:
             course.next = met

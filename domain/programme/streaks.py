@@ -41,7 +41,7 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
     if not counts_for and happening.place is None:
         return Advance()
     before = streak_log_from(states)
-    after, reached = record(
+    recorded = record(
         before,
         streaks,
         Occasion(occurred_at=happening.occurred_at, counts_for=tuple(counts_for), place=happening.place),
@@ -49,20 +49,16 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
         closed=programme.closed,
         now=happening.now,
     )
-    if after is None or after == before:
+    if recorded.log is None or recorded.log is before:
         return Advance()
     awards = {(streak.id, milestone.at): milestone.award for streak in streaks for milestone in streak.milestones}
     return Advance(
-        states=streak_log_documents(after),
-        marks={
-            streak.id: _mark(standing(after, streak, stays=happening.stays, closed=programme.closed, now=happening.now))
-            for streak in streaks
-            if streak.id in counts_for
-        },
+        states=streak_log_documents(recorded.log),
+        marks={streak: _mark(standing) for streak, standing in recorded.standings.items()},
         earned=together(
             [
                 fixed(awards[each], section=SECTION, identifier=each.streak, currency=programme.currency)
-                for each in reached
+                for each in recorded.reached
             ]
         ),
     )

@@ -131,8 +131,11 @@ def stays_at(life: Life, now: datetime) -> Stays:
 
 def told(life: Life, log: StreakLog | None, event: Event, now: datetime) -> tuple[StreakLog | None, list[int]]:
     occasion = Occasion(occurred_at=event.at, counts_for=(life.streak.id,) if event.counts else (), place=event.place)
-    log, reached = record(log, [life.streak], occasion, stays=stays_at(life, now), closed=life.closed, now=now)
-    return (log and streak_log_from(streak_log_documents(log))), [each.milestone for each in reached]
+    recorded = record(log, [life.streak], occasion, stays=stays_at(life, now), closed=life.closed, now=now)
+    log = recorded.log and streak_log_from(streak_log_documents(recorded.log))
+    for found in recorded.standings.values():
+        assert found == standing(log, life.streak, stays=stays_at(life, now), closed=life.closed, now=now)
+    return log, [each.milestone for each in recorded.reached]
 
 
 def shown(life: Life, log: StreakLog | None, now: datetime) -> Shown:

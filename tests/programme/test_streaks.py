@@ -9,7 +9,7 @@ import pytest
 
 from domain.programme.format import Streak
 from domain.programme.stays import Stay, settled_in
-from domain.programme.streak import Occasion, StreakStanding, at_risk_at, record, standing
+from domain.programme.streak import Occasion, StreakStanding, record, standing
 from domain.programme.streak_log import StreakLog, streak_log_documents, streak_log_from
 
 LJUBLJANA, NEW_YORK = ZoneInfo("Europe/Ljubljana"), ZoneInfo("America/New_York")
@@ -43,9 +43,9 @@ class Member:
         return self.at(now).current
 
     def _tell(self, occasion: Occasion, now: datetime) -> list[int]:
-        log, reached = record(self.log, [self.streak], occasion, stays=self.stays, closed=self.closed, now=now)
-        self.log = log and streak_log_from(streak_log_documents(log))
-        return [each.milestone for each in reached]
+        recorded = record(self.log, [self.streak], occasion, stays=self.stays, closed=self.closed, now=now)
+        self.log = recorded.log and streak_log_from(streak_log_documents(recorded.log))
+        return [each.milestone for each in recorded.reached]
 
 
 def member(
@@ -379,11 +379,9 @@ def test_what_a_wallet_keeps_does_not_grow() -> None:
     assert ana.log.streaks["regular"].paid == ()
 
 
-def test_the_notifications_ask_when_a_streak_is_at_risk() -> None:
+def test_a_week_is_at_risk_until_its_end_and_a_broken_streak_is_not() -> None:
     ana = member("week")
     ana.does(june(3))
 
-    found = at_risk_at(ana.log, ana.streak, stays=ana.stays, closed=ana.closed, now=june(9))
-
-    assert found == june(14, 22)
-    assert at_risk_at(ana.log, ana.streak, stays=ana.stays, closed=ana.closed, now=june(15)) is None
+    assert ana.at(june(9)).at_risk_at == june(14, 22)
+    assert ana.at(june(15)).at_risk_at is None
