@@ -1,8 +1,8 @@
 """Cascades at work: everything that is to be heard and sent at one instant, in order, for workers and for the clock.
 
-Signals first, so that a goal comes before the send that it forbids; then dates; then runs that are due, whose first
-steps may be due at the same instant. A sandbox's clock asks when the next of it is (:func:`earliest`), moves there and
-has it done (:func:`work`) before it goes on.
+Signals first, so that a goal comes before the send that it forbids, and recalls; then dates; then runs that are due,
+whose first steps may be due at the same instant. A sandbox's clock asks when the next of it is (:func:`earliest`),
+moves there and has it done (:func:`work`) before it goes on.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from pymongo import WriteConcern
 from domain.store.codec import to_bson
 from notifications.hearing import earliest_date, hear_dates, hear_journal, hear_stored
 from notifications.office import Office
+from notifications.recall import recall_due
 from notifications.sending import due_members, earliest_run, send_due
 
 __all__ = ("catch_up", "due_members", "earliest", "send_due", "work")
@@ -38,6 +39,7 @@ async def work(office: Office, slots: Iterable[int], *, now: datetime, but: Coll
     """Does what there is to be done now, one batch of each kind; how much it was."""
     slots = list(slots)
     done = await hear_stored(office, slots, now=now)
+    done += await recall_due(office, slots, now=now)
     done += await hear_dates(office, slots, now=now)
     members = await due_members(office, slots, until=now, but=but)
     return done + await send_due(office, members, now=now)
@@ -65,7 +67,7 @@ async def catch_up(office: Office, slots: Iterable[int], *, now: datetime) -> in
     if document is None or now - document["posted_at"] > OVERLAP:
         marks = office.store.clock.with_options(write_concern=_UNSAFE)
         await marks.update_one({"_id": _HEARD}, {"$max": to_bson({"posted_at": now})}, upsert=True)
-    while heard := await hear_stored(office, slots, now=now):
+    while heard := await hear_stored(office, slots, now=now) + await recall_due(office, slots, now=now):
         done += heard
     return done
 

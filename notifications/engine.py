@@ -260,8 +260,13 @@ def defer(run: Run, deferred: Deferred, *, now: datetime) -> Run:
 
 
 def reach(run: Run, *, at: datetime, event: str) -> Run:
-    """The run after its goal came: over, whatever it was at (SEMANTICS §10.5)."""
-    return ended(run, RunState.GOAL_REACHED, RunEvent(at=at, what="goal reached", reason=event)) if run.is_live else run
+    """The run after its goal came: over, whatever it was at, its pushes to be recalled (SEMANTICS §10.5)."""
+    if not run.is_live:
+        return run
+    sent = [each.delivery for each in run.history if each.what == "sent by PUSH" and each.delivery is not None]
+    claimed = [] if run.claim is None else [run.claim.delivery]
+    reached = ended(run, RunState.GOAL_REACHED, RunEvent(at=at, what="goal reached", reason=event))
+    return replace(reached, recall=tuple(dict.fromkeys([*sent, *claimed])))
 
 
 def react(run: Run, *, at: datetime, event: str, delivery: str) -> Run:

@@ -25,7 +25,6 @@ from notifications.office import Office, Party, party_of, store_run
 from notifications.recipient import Recipient, keep, recipient_of
 from notifications.run import Run, RunState, run_document, run_from, run_id
 from notifications.schedule import minus
-from notifications.sending import recall
 from notifications.signal import Signal, signal_from
 
 AT_ONCE: Final = 16
@@ -237,8 +236,7 @@ async def _store(office: Office, heard: _Heard, run: Run, *, signal: Signal) -> 
         heard.live[run.id] = replace(run, revision=run.revision + 1)
     else:
         del heard.live[run.id]
-        if run.state is RunState.GOAL_REACHED and run.delivery is not None:
-            await recall(office, run.delivery, now=signal.at)
+        office.at("run ended")
 
 
 async def _start(office: Office, heard: _Heard, cascade: CompiledCascade, signal: Signal) -> None:

@@ -115,14 +115,20 @@ async def party_of(office: Office, member: str, *, now: datetime) -> Party | Non
 async def store_run(office: Office, run: Run) -> bool:
     """Stores the run over the revision that it was read at; False when it was written since, or is over.
 
-    A claim that it keeps is whose it was, for as long as it was.
+    A claim that it keeps is whose it was, for as long as it was. What it is to recall is found by `recall_at`: now, or
+    if a message among them was being sent, once the claim of that has run out.
     """
     document = to_bson(run_document(replace(run, revision=run.revision + 1)))
     query = {"_id": run.id, "revision": run.revision, "state": RunState.WAITING.value}
-    if run.claim is None:
+    if run.claim is not None:
+        more: dict[str, Any] = {"claimed_until": "$claimed_until"}
+    elif run.recall:
+        is_under_way = {"$in": ["$claim.delivery", list(run.recall)]}
+        more = {"recall_at": {"$cond": [is_under_way, {"$max": ["$claimed_until", "$$NOW"]}, "$$NOW"]}}
+    else:
         return (await office.store.runs.replace_one(query, document)).matched_count == 1
-    kept = {"$mergeObjects": [{"$literal": document}, {"claimed_until": "$claimed_until"}]}
-    return (await office.store.runs.update_one(query, [{"$replaceWith": kept}])).matched_count == 1
+    written = {"$mergeObjects": [{"$literal": document}, more]}
+    return (await office.store.runs.update_one(query, [{"$replaceWith": written}])).matched_count == 1
 
 
 async def claim_run(office: Office, run: Run, *, only_if_left: bool = False) -> bool:

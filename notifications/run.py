@@ -68,7 +68,8 @@ class Run:
 
     `reacted`: to what was sent last.
     `sequence` is that of the member's journal when it started: goals stand after it. `held_seconds` is for how long
-    its clock was held by pauses that are counted in already. `revision` grows with each write.
+    its clock was held by pauses that are counted in already. `recall` are messages to be taken off screens after its
+    goal. `revision` grows with each write.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Run:
     sent: int = 0
     claim: Claim | None = None
     held_seconds: float = 0.0
+    recall: tuple[str, ...] = ()
     revision: int = 0
     history: tuple[RunEvent, ...] = ()
 
@@ -142,12 +144,14 @@ def ended(run: Run, state: RunState, event: RunEvent) -> Run:
 
 def run_document(run: Run) -> dict[str, Any]:
     """The run as stored; what is None is left out."""
-    document = {name: getattr(run, name) for name in Run.__slots__ if name not in {"id", "history", "claim"}}
+    document = {name: getattr(run, name) for name in Run.__slots__ if name not in {"id", "history", "claim", "recall"}}
     document |= {"_id": run.id, "slot": slot_of(run.member), "facts": dict(run.facts)}
     document |= {"state": run.state.value, "arm": run.arm.value}
     document["history"] = [_plain(event) for event in run.history]
     if run.claim is not None:
         document["claim"] = _plain(run.claim)
+    if run.recall:
+        document["recall"] = list(run.recall)
     return {name: value for name, value in document.items() if value is not None}
 
 
@@ -163,6 +167,7 @@ def run_from(document: Mapping[str, Any]) -> Run:
             "arm": RunArm(document["arm"]),
             "history": tuple(RunEvent(**event) for event in document["history"]),
             "claim": None if claim is None else Claim(**claim),
+            "recall": tuple(document.get("recall", ())),
         }
     )
 

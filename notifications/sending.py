@@ -24,7 +24,6 @@ from domain.members.member import zone_of
 from domain.programme.cascade import CompiledCascade
 from domain.programme.programme import Programme
 from domain.programme.template import MissingVariable
-from domain.store.codec import to_bson
 from notifications import engine
 from notifications.alarm import alarm
 from notifications.channel import Channel, Endpoint, EndpointKind, Fate, Message, MessageCategory, Outcome
@@ -44,6 +43,7 @@ from notifications.filling import filled
 from notifications.inbox import InboxItem, put
 from notifications.office import Office, Party, claim_run, party_of, store_run
 from notifications.preferences import Preferences, preferences_from
+from notifications.recall import note_sent
 from notifications.recipient import Recipient, caps_of, full, give_back, recipient_of, reserve
 from notifications.run import Claim, Run, RunEvent, RunState, run_from, with_event
 from notifications.schedule import quiet_until
@@ -103,20 +103,6 @@ async def send_due(office: Office, members: Collection[str], *, now: datetime) -
         if isinstance(outcome, BaseException):
             raise outcome
     return sum(outcome for outcome in done if isinstance(outcome, int))
-
-
-async def recall(office: Office, delivery: str, *, now: datetime) -> None:
-    """Takes a push that may still be on a screen off it, by a silent message of the same id (SEMANTICS §10.5)."""
-    stored = await delivery_of(office.store, delivery)
-    carrier = None if stored is None else office.carriers.get(stored.channel)
-    if stored is None or carrier is None or stored.channel is not Channel.PUSH or stored.recalled_at is not None:
-        return
-    if not stored.may_have_come or now >= stored.message.expires_at:
-        return
-    silent = replace(stored.message, recalls=True)
-    came = [attempt.endpoint for attempt in stored.attempts.values() if attempt.may_have_come]
-    await asyncio.gather(*(carrier.send(silent, endpoint, now=now) for endpoint in came))
-    await office.store.deliveries.update_one({"_id": delivery}, {"$set": {"recalled_at": now}})
 
 
 def _held(known: Switches) -> dict[str, Any] | None:
@@ -374,7 +360,7 @@ async def _send(
     office.at("claimed")
     # An entry that was posted before this read is seen; one after it comes after the decision.
     if await _has_goal(office, run, cascade):
-        return engine.reach(run, at=now, event="seen in the journal")
+        return engine.reach(replace(run, claim=None), at=now, event="seen in the journal")
     zone = zone_of(scene.party.member, scene.programme)
     caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=channel.value)
     if not await reserve(store, run.member, caps, delivery=send.delivery, now=now, zone=zone):
@@ -490,8 +476,8 @@ async def _settle(
     if delivery.channel is not Channel.INBOX and waiting:
         reason = next(attempt.reason for attempt in attempts if _may_go_again(attempt, cascade))
         deferred = Deferred(until=max(now, min(waiting)), reason=f"to be tried again: {reason}")
-        if not await store_run(office, engine.defer(run, deferred, now=now)):
-            await _note_late(office, run, send, now=now)
+        if not await store_run(office, engine.defer(run, deferred, now=now)) and delivery.may_have_come:
+            await note_sent(office, run.id, delivery, reason="decided before", now=now)
         return None
     caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=delivery.channel.value)
     if delivery.channel is Channel.INBOX or any(attempt.state == Fate.ACCEPTED for attempt in attempts):
@@ -550,20 +536,8 @@ async def _went(
         run = run if document is None else run_from(document)
         if document is None or not run.is_live or run.step != send.step:
             break
-    await _note_late(office, run, send, now=now)
+    await note_sent(office, run.id, delivery, reason="decided before", now=now)
     return None
-
-
-async def _note_late(office: Office, run: Run, send: Send, *, now: datetime) -> None:
-    """Notes on a run that was ended or moved during its send that the message went, and recalls it after a goal."""
-    event = {"at": now, "what": "sent", "step": send.step, "reason": "decided before", "delivery": send.delivery}
-    document = await office.store.runs.find_one_and_update(
-        {"_id": run.id, "history.delivery": {"$ne": send.delivery}},
-        {"$push": {"history": to_bson(event)}, "$inc": {"revision": 1}},
-        projection={"state": True},
-    )
-    if document is not None and document["state"] == RunState.GOAL_REACHED.value:
-        await recall(office, send.delivery, now=now)
 
 
 def _message(run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> Message | str:

@@ -203,6 +203,8 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     RUNS: (
         # What a worker takes next of its slots; runs that are over leave the field out.
         Index(name="slot_due", keys=("slot", "due_at"), where={"due_at": {"$exists": True}}),
+        # What a worker takes off screens, of its slots.
+        Index(name="slot_recall", keys=("slot", "recall_at"), where={"recall_at": {"$exists": True}}),
         # A member's runs: the live ones that signals move, the due ones, and all, newest first, for staff.
         Index(name="member_state", keys=("member", "state", "due_at")),
         Index(name="member_started", keys=("member", "started_at")),

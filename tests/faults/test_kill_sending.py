@@ -28,6 +28,7 @@ from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import CASCADES, customer, phone_of
 from tests.notifications.phones import Phones
+from tests.notifications.test_recall import GOALS
 
 ROOT: Final = Path(__file__).parents[2]
 SECONDS: Final = 60
@@ -141,6 +142,30 @@ async def test_a_worker_killed_at_every_place_of_a_send_loses_no_run_and_shows_n
         assert await shop.store.inbox.count_documents({"member": member.id}) == 3
     decided = {delivery for run in await shop.store.runs.find().to_list() for delivery in deliveries(run)}
     assert {entry["message"]["data"]["delivery_id"] for entry in phones.ledger()} <= decided
+
+
+@pytest.mark.slow
+async def test_a_push_is_recalled_though_the_worker_is_killed_between_the_goal_and_the_recall(
+    shop_with: OpenShop, settings: Settings, phones: Phones
+) -> None:
+    shop = await shop_with(GOALS)
+
+    async with forking(settings, phones) as workers:
+        member = await customer(shop)
+        first = await workers.start("run ended")
+        await until_all_runs_are(shop, {"sent": 1}, 1)
+        shown = phones.titles(phone_of(member))
+        await shop.adjust(member, 5)
+        assert await workers.ended() == -signal.SIGKILL
+        left = await shop.store.runs.count_documents({"state": RunState.GOAL_REACHED.value, "recall_at": {"$ne": None}})
+        last = await workers.start(None)
+        await until_all_runs_are(shop, {"recall_at": {"$exists": False}}, 1)
+        os.kill(last, signal.SIGTERM)
+        assert await workers.ended() == 0
+
+    assert first != last
+    assert (shown, left) == (["First"], 1)
+    assert phones.titles(phone_of(member)) == []
 
 
 def deliveries(run: dict[str, Any]) -> set[str]:
