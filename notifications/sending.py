@@ -435,8 +435,12 @@ async def _resume(
         for key, attempt in delivery.attempts.items()
         if _goes_again(attempt, cascade, delivery, now=now)
     }
-    if not again or await _has_goal(office, run, cascade):
+    if orphans and not again:
+        await keep_delivery(office.store, delivery)
+    if not again:
         return await _settle(office, run, cascade, send, delivery, scene=scene)
+    if await _has_goal(office, run, cascade):
+        return await _reached(office, run, cascade, send, delivery, scene=scene)
     claim = Claim(
         step=send.step,
         delivery=send.delivery,
@@ -452,6 +456,22 @@ async def _resume(
     delivery = replace(delivery, attempts={**delivery.attempts, **again})
     await keep_delivery(office.store, delivery)
     return await _attempt(office, run, cascade, send, delivery, scene=scene)
+
+
+async def _reached(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
+) -> Run:
+    """The run whose goal came before its message was to be tried again."""
+    run = replace(run, claim=None)
+    if delivery.may_have_come:
+        is_sure = any(attempt.state == Fate.ACCEPTED for attempt in delivery.attempts.values())
+        what, reason = f"sent by {delivery.channel.value}", None if is_sure else "ambiguous"
+        run = engine.sent(run, send, now=scene.now, what=what, reason=reason)
+    else:
+        caps = scene.programme.definition.messaging.caps
+        taken = caps_of(caps, category=cascade.category, channel=delivery.channel.value)
+        await give_back(office.store, run.member, taken, delivery=send.delivery)
+    return engine.reach(run, at=scene.now, event="seen in the journal")
 
 
 def _goes_again(attempt: Attempt, cascade: CompiledCascade, delivery: Delivery, *, now: datetime) -> bool:

@@ -17,5 +17,7 @@ async def opened_office(shop: Shop, phones: Phones) -> AsyncIterator[Office]:
     carrier = FirebaseCarrier(
         url=phones.url, project="test", bearer=FixedBearer("test"), rate=Rate(10_000.0), read_seconds=1.0
     )
-    yield Office(store=shop.store, clock=shop.clock, programmes=shop.programmes, carriers={Channel.PUSH: carrier})
-    await carrier.close()
+    try:
+        yield Office(store=shop.store, clock=shop.clock, programmes=shop.programmes, carriers={Channel.PUSH: carrier})
+    finally:
+        await carrier.close()
