@@ -30,6 +30,7 @@ from api.problems import (
     told,
 )
 from api.scalars import Decimal, IdempotencyKey
+from api.stranger import require_discretion
 from api.wallet import EntryMoney, Pocket, entry_money
 from domain.commands.payment import (
     Capture,
@@ -168,7 +169,7 @@ class PaymentMutation:
     ) -> CapturePaymentResult:
         partner, amount = require_partner(info), given(wanted.amount)
         done = await _on_payment(
-            info.context,
+            info,
             partner,
             _Step(
                 operation=CAPTURE,
@@ -190,7 +191,7 @@ class PaymentMutation:
     ) -> VoidPaymentResult:
         partner = require_partner(info)
         done = await _on_payment(
-            info.context,
+            info,
             partner,
             _Step(
                 operation=VOID,
@@ -209,7 +210,7 @@ class PaymentMutation:
     ) -> RefundPaymentResult:
         partner, amount = require_partner(info), given(wanted.amount)
         done = await _on_payment(
-            info.context,
+            info,
             partner,
             _Step(
                 operation=REFUND,
@@ -290,13 +291,14 @@ def _read(wanted: AuthorizePaymentInput, partner: PartnerCaller) -> Payment | Pr
     )
 
 
-async def _on_payment(context: Context, partner: PartnerCaller, step: _Step) -> Outcome | Problem:
+async def _on_payment(info: Info, partner: PartnerCaller, step: _Step) -> Outcome | Problem:
     """Commit the step; a payment that is not this partner's is not there."""
-    ledger = context.wallet.ledger
+    ledger = info.context.wallet.ledger
     begun = await ledger.journal.entry(step.payment)
     if begun is None or not _is_own(begun, partner):
         kept = await ledger.kept(partner.actor, step.key, step.fingerprint)
         return kept or Missing(message=f"You have no {step.what} {step.payment[:60]}.", what=step.what)
+    await require_discretion(info, begun.member)
     faults, amount_minor = Faults(), None
     if step.amount is not None:
         amount_minor = faults.minor("amount", step.amount, payment_currency(begun))

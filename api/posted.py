@@ -8,6 +8,7 @@ import strawberry
 from api.context import Context
 from api.members import Member, locale_of, member_type
 from api.problems import told
+from api.stranger import is_stranger, veiled
 from api.wallet import Entry, entry_types
 from domain.ledger.command import Fingerprint
 from domain.ledger.commit import Outcome
@@ -52,7 +53,10 @@ async def answer(
         member = await member_by_id(context.wallet.store, decided.member)
         assert member is not None, "an entry of nobody"
     (entry,) = await entry_types([decided], context.wallet, locale_of(member, context), now=context.now)
-    shown = member_type(member, outcome.wallet, context)
+    if is_stranger(context, member):
+        entry, shown = veiled(entry)
+    else:
+        shown = member_type(member, outcome.wallet, context)
     more = {} if extra is None else extra(decided)
     return kind(entry=entry, member=shown, replayed=outcome.replayed, **more)
 

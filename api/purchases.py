@@ -30,6 +30,7 @@ from api.problems import (
     told,
 )
 from api.scalars import Decimal, IdempotencyKey, Long
+from api.stranger import require_discretion
 from api.wallet import Explanation, explanations
 from domain.commands.purchase import Receipt, check_receipt, decide_purchase, load_ended_vouchers
 from domain.commands.return_ import PurchaseReturn, check_return, decide_return, load_history
@@ -163,7 +164,7 @@ class PurchaseMutation:
     async def return_purchase(
         self, info: Info, wanted: Annotated[ReturnInput, strawberry.argument(name="input")]
     ) -> ReturnPurchaseResult:
-        return await _return(info.context, wanted)
+        return await _return(info, wanted)
 
 
 async def _record(context: Context, purchase: PurchaseInput, member: Member | None) -> RecordPurchaseResult:
@@ -205,7 +206,8 @@ async def _preview(context: Context, purchase: PurchaseInput) -> PurchasePreview
     )
 
 
-async def _return(context: Context, wanted: ReturnInput) -> ReturnPurchaseResult:
+async def _return(info: Info, wanted: ReturnInput) -> ReturnPurchaseResult:
+    context = info.context
     ledger, actor = context.wallet.ledger, context.caller.actor
     fingerprint = fingerprint_of(RETURN, plain(wanted))
     bought = await ledger.journal.entry(wanted.purchase)
@@ -214,6 +216,7 @@ async def _return(context: Context, wanted: ReturnInput) -> ReturnPurchaseResult
         return await answer_kept(
             unknown, context, PurchaseReturned, key=wanted.idempotency_key, fingerprint=fingerprint
         )
+    await require_discretion(info, bought.member)
     assert bought.purchase is not None, bought.id
     faults, amount = Faults(), given(wanted.amount)
     purchase_return = PurchaseReturn(

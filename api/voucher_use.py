@@ -19,6 +19,7 @@ from api.members import locale_of, voucher_now
 from api.posted import Posted, answer
 from api.problems import IdempotencyMismatch, InvalidInput, LimitReached, NotFound, WrongState, told
 from api.scalars import IdempotencyKey
+from api.stranger import require_discretion
 from api.vouchers import Voucher, voucher_type
 from domain.commands.redemption import decide_use, load_past
 from domain.ledger.command import Command, fingerprint_of
@@ -76,12 +77,12 @@ class VoucherMutation:
     async def use_voucher(
         self, info: Info, wanted: Annotated[UseVoucherInput, strawberry.argument(name="input")]
     ) -> UseVoucherResult:
-        return await _use(info.context, wanted)
+        return await _use(info, wanted)
 
 
-async def _use(context: Context, wanted: UseVoucherInput) -> UseVoucherResult:
+async def _use(info: Info, wanted: UseVoucherInput) -> UseVoucherResult:
     """Whoever holds the code may use it: the partner need not be linked to the member."""
-    faults = Faults()
+    context, faults = info.context, Faults()
     faults.text("code", wanted.code)
     faults.text("receipt", wanted.receipt)
     if (wrong := faults.problem) is not None:
@@ -102,6 +103,7 @@ async def _use(context: Context, wanted: UseVoucherInput) -> UseVoucherResult:
             resets_at=found,
         )
         return told(slowed, VoucherUsed)
+    await require_discretion(info, found.member)
     identifier = found.voucher.id
     command = Command(
         member=found.member,

@@ -304,19 +304,6 @@ async def test_a_refusal_is_kept_under_its_key(shop: Shop) -> None:
     assert refused_again == refused
 
 
-async def test_an_outcome_is_found_again_when_its_member_is_no_longer_linked(shop: Shop) -> None:
-    member = await shop.enrol()
-    purchase = a_purchase(member)
-    first = await shop.record(purchase)
-    await shop.services.store.members.update_one({"_id": member}, {"$set": {"linked": []}})
-
-    again = await shop.record(purchase)
-    fresh = await shop.record(a_purchase(member))
-
-    assert again == {**first, "replayed": True}
-    assert fresh["__typename"] == "NotFound"
-
-
 async def test_the_preview_is_what_recording_then_posts(shop: Shop) -> None:
     member = await shop.enrol()
     await shop.record(a_purchase(member, "600.00"))
