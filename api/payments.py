@@ -66,6 +66,8 @@ CAPTURE: Final = "capturePayment"
 VOID: Final = "voidPayment"
 REFUND: Final = "refundPayment"
 SCOPE: Final = "prepaid:charge"
+ALONE: Final = (Pocket.PREPAID,)
+"""What pays when no tender is named."""
 
 _P = TypeVar("_P", bound=Posted)
 
@@ -243,7 +245,7 @@ class _Step:
 
 
 async def _authorize(context: Context, partner: PartnerCaller, wanted: AuthorizePaymentInput) -> AuthorizePaymentResult:
-    ledger, fingerprint = context.wallet.ledger, fingerprint_of(AUTHORIZE, plain(wanted))
+    ledger, fingerprint = context.wallet.ledger, fingerprint_of(AUTHORIZE, {"tender": ALONE, **plain(wanted)})
     (member,) = await find_members(context, [wanted.member])
     may = member is not None and await may_take_value(
         context.wallet.store, member.id, client_id=partner.client_id, scope=SCOPE, now=context.now
@@ -285,7 +287,7 @@ def _read(wanted: AuthorizePaymentInput, partner: PartnerCaller) -> Payment | Pr
         merchant=partner.client_id,
         amount_minor=amount_minor,
         currency=wanted.amount.currency,
-        pockets=("prepaid",) if tender is None else tuple(pocket.value.lower() for pocket in tender),
+        pockets=tuple(pocket.value.lower() for pocket in (ALONE if tender is None else tender)),
         receipt=receipt,
         at_once=wanted.capture,
     )

@@ -6,7 +6,7 @@ A mutation parses, calls and returns; the rules are in domain.commands.purchase 
 import asyncio
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import strawberry
 
@@ -170,7 +170,7 @@ class PurchaseMutation:
 async def _record(context: Context, purchase: PurchaseInput, member: Member | None) -> RecordPurchaseResult:
     """Record one purchase. All that wait at this moment share one group commit."""
     ledger = context.wallet.ledger
-    fingerprint = fingerprint_of(RECORD, plain(purchase))
+    fingerprint = _fingerprint(purchase)
     if member is None:
         return await answer_kept(
             no_member(), context, PurchaseRecorded, key=purchase.idempotency_key, fingerprint=fingerprint
@@ -188,7 +188,7 @@ async def _preview(context: Context, purchase: PurchaseInput) -> PurchasePreview
     receipt = no_member() if member is None else read_receipt(purchase, member, context)
     if isinstance(receipt, Problem):
         return told(receipt, PurchasePreview)
-    command = _command(purchase, receipt, context, fingerprint_of(RECORD, plain(purchase)))
+    command = _command(purchase, receipt, context, _fingerprint(purchase))
     decided = await context.wallet.ledger.preview(command)
     if isinstance(decided, InsufficientCashback):
         decided = invalid("paidWithCashback.amount", decided.message)
@@ -277,6 +277,14 @@ def read_receipt(purchase: PurchaseInput, member: Member, context: Context) -> R
         paid_cashback_minor=paid_minor,
         voucher_codes=codes,
     )
+
+
+def _fingerprint(purchase: PurchaseInput) -> Fingerprint:
+    """Of the whole input, a code counting as the voucher's that it is, however it was typed."""
+    asked: dict[str, Any] = plain(purchase)
+    if (sent := given(purchase.voucher_codes)) is not None:
+        asked["voucherCodes"] = [normal_code(code) or code for code in sent]
+    return fingerprint_of(RECORD, asked)
 
 
 def _voucher_codes(sent: list[str], faults: Faults) -> tuple[str, ...]:

@@ -83,7 +83,13 @@ def _parse_decimal(value: object) -> Decimal:
         raise InvalidValue(f'{_shown(value)} is no plain decimal. Send it as a string, such as "12.50".')
     if len(value) > LONGEST_DECIMAL:
         raise InvalidValue(f"{_shown(value)} is longer than {LONGEST_DECIMAL} characters.")
-    return Decimal(value)
+    return Decimal(_shortest(value))
+
+
+def _shortest(decimal: str) -> str:
+    """The number in one writing, so that 10.0 and 10.00 are the same input (SEMANTICS §1.2)."""
+    shortest = decimal.rstrip("0").rstrip(".") if "." in decimal else decimal
+    return "0" if shortest == "-0" else shortest
 
 
 def _parse_currency(value: object) -> Currency:

@@ -88,7 +88,7 @@ async def _use(info: Info, wanted: UseVoucherInput) -> UseVoucherResult:
     if (wrong := faults.problem) is not None:
         return told(wrong, VoucherUsed)
     ledger, actor = context.wallet.ledger, context.caller.actor
-    fingerprint = fingerprint_of(USE, plain(wanted))
+    fingerprint = fingerprint_of(USE, {**plain(wanted), "code": normal_code(wanted.code) or wanted.code})
     found = await _look(context, wanted.code)
     if not isinstance(found, Issued):
         kept = await ledger.kept(actor, wanted.idempotency_key, fingerprint)

@@ -463,7 +463,7 @@ async def test_every_key_is_answered_again_and_only_for_its_own_input(shop: Shop
     keys = [{"idempotencyKey": new_key()} for _ in range(3)]
 
     held = await authorize(shop, member, "10.00", **keys[0])
-    held_again = await authorize(shop, member, "10.00", **keys[0])
+    held_again = await authorize(shop, member, "10.0", tender=["PREPAID"], **keys[0])
     captured = await ask(shop, CAPTURE, {"hold": held["hold"], "amount": "4.00", **keys[1]})
     captured_again = await ask(shop, CAPTURE, {"hold": held["hold"], "amount": "4.00", **keys[1]})
     other_amount = await ask(shop, CAPTURE, {"hold": held["hold"], "amount": "5.00", **keys[1]})

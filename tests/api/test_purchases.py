@@ -8,6 +8,7 @@ import pytest
 
 from domain.store.codec import format_instant
 from tests.api.shop import RECORD, RETURN, START, Shop, a_purchase, codes, data, new_key
+from tests.api.spending import do
 
 PREVIEW = """
 query Preview($input: PurchaseInput!) {
@@ -228,6 +229,44 @@ async def test_the_same_key_with_the_same_input_is_the_same_answer(shop: Shop) -
 
     assert second == {**first, "replayed": True}
     assert await shop.posted() == before
+
+
+async def test_the_same_money_and_instant_written_otherwise_are_the_same_input(shop: Shop) -> None:
+    purchase = a_purchase(
+        await shop.enrol(),
+        "10.0",
+        occurredAt="2026-07-06T08:00:00Z",
+        lines=[{"sku": "1", "amount": "10"}, {"sku": "2", "amount": "-0.0"}],
+        paidWithCashback=usd("0"),
+    )
+    written_otherwise = {
+        **purchase,
+        "total": usd("10.00"),
+        "occurredAt": "2026-07-06T10:00:00.000+02:00",
+        "place": None,
+        "lines": [{"sku": "1", "amount": "10.000", "quantity": 1, "brand": None}, {"sku": "2", "amount": "0"}],
+        "voucherCodes": [],
+        "paidWithCashback": usd("0.00"),
+    }
+    first = await shop.record(purchase)
+
+    second = await shop.record(written_otherwise)
+
+    assert first["__typename"] == "PurchaseRecorded"
+    assert second == {**first, "replayed": True}
+
+
+async def test_a_voucher_code_typed_otherwise_is_the_same_input(shop: Shop) -> None:
+    member = await shop.enrol()
+    await shop.adjust({"member": member, "points": 500, "reason": "A start", "idempotencyKey": new_key()})
+    code = (await do(shop, member, "redeemReward", reward="coffee"))["voucher"]["code"]
+    purchase = a_purchase(member, voucherCodes=[code])
+    first = await shop.record(purchase)
+
+    second = await shop.record({**purchase, "voucherCodes": [code.lower().replace("-", " ")]})
+
+    assert first["__typename"] == "PurchaseRecorded"
+    assert second == {**first, "replayed": True}
 
 
 async def test_a_key_that_is_used_again_for_something_else_names_what_differs(shop: Shop) -> None:

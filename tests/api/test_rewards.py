@@ -157,7 +157,7 @@ async def test_a_till_that_is_not_linked_uses_the_code_once(shop: Shop) -> None:
 
     looked = data(await shop.ask(LOOK, {"code": voucher["code"]}, token=token))["voucher"]
     used = await use(shop, voucher["code"], key=key)
-    again = await use(shop, voucher["code"], key=key)
+    again = await use(shop, voucher["code"].lower().replace("-", ""), key=key)
     late = await use(shop, voucher["code"])
     cancelled = await do(shop, member, "cancelVoucher", voucher=voucher["id"])
     private = await shop.ask(
