@@ -18,13 +18,10 @@ from api.scalars import IdempotencyKey
 from domain.commands.top_up import TopUp, check_top_up, decide_top_up
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.entry import EntryKind
-from domain.ledger.journal import Journal
-from domain.ledger.wallet import Wallet
 from domain.members.enrolment import joined
 from domain.members.member import Member
 from domain.payments.provider import ProviderUnavailable
-from domain.payments.reservations import reserved_minor
-from domain.payments.top_up import close_declined
+from domain.payments.top_up import close_declined, top_up_at_till
 from domain.problems import Problem
 
 TOP_UP: Final = "topUpAtTill"
@@ -68,10 +65,6 @@ async def _top_up(context: Context, partner: PartnerCaller, wanted: TillTopUpInp
         return told(top_up, ToppedUp)
     await joined(ledger, member)
     await _close_declined(top_up, context)
-
-    async def reserved(journal: Journal, wallet: Wallet) -> int:
-        return await reserved_minor(journal.store, wallet.member, top_up.currency, declined=True)
-
     command = Command(
         member=member.id,
         actor=partner.actor,
@@ -80,11 +73,10 @@ async def _top_up(context: Context, partner: PartnerCaller, wanted: TillTopUpInp
         fingerprint=fingerprint,
         decide=partial(decide_top_up, top_up),
         check=lambda programme, _now: check_top_up(top_up, programme),
-        load=reserved,
         receipt=top_up.receipt,
         receipt_of=EntryKind.TOP_UP,
     )
-    return await answer(await ledger.commit(command), member, context, ToppedUp)
+    return await answer(await top_up_at_till(ledger, top_up, command), member, context, ToppedUp)
 
 
 async def _close_declined(top_up: TopUp, context: Context) -> None:

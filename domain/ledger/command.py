@@ -19,7 +19,7 @@ from domain.ledger.draft import Situation
 from domain.ledger.entry import Entry, EntryKind
 from domain.ledger.journal import Journal
 from domain.ledger.wallet import Wallet
-from domain.problems import IdempotencyMismatch, Problem
+from domain.problems import DuplicateReceipt, IdempotencyMismatch, Problem
 from domain.programme.programme import Programme
 
 
@@ -128,6 +128,13 @@ def used_elsewhere(command: Command) -> IdempotencyMismatch:
     return IdempotencyMismatch(
         message=f"The key was used before for another operation than {command.operation}. Use a new key.",
         differs=("operation",),
+    )
+
+
+def duplicate_receipt(command: Command, first_entry: str) -> DuplicateReceipt:
+    """The refusal of a receipt that an entry owns already (SEMANTICS §1.5)."""
+    return DuplicateReceipt(
+        message=f"Receipt {command.receipt} is recorded already, as entry {first_entry}.", first_entry=first_entry
     )
 
 

@@ -25,14 +25,21 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from domain.ledger.claim import claim_all, duplicates_in, release
-from domain.ledger.command import Command, Fingerprint, claim_of_key, mismatch, used_elsewhere
+from domain.ledger.command import (
+    Command,
+    Fingerprint,
+    claim_of_key,
+    duplicate_receipt,
+    mismatch,
+    used_elsewhere,
+)
 from domain.ledger.draft import Situation
 from domain.ledger.due import due_entries
 from domain.ledger.entry import Entry, Refusal, entry_document, refusal_document
 from domain.ledger.journal import Journal
 from domain.ledger.projection import voucher_writes
 from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_from
-from domain.problems import DuplicateReceipt, Problem
+from domain.problems import Problem
 from domain.programme.programme import Programme
 from domain.programme.published import Programmes
 from domain.store.clock import Clock
@@ -394,10 +401,7 @@ class _Batch:
 
     def _decide_one(self, attempt: _Attempt, command: Command, chain: _Chain) -> None:
         if attempt.duplicate_of is not None:
-            decided: Entry | Problem = DuplicateReceipt(
-                message=f"Receipt {command.receipt} is recorded already, as entry {attempt.duplicate_of}.",
-                first_entry=attempt.duplicate_of,
-            )
+            decided: Entry | Problem = duplicate_receipt(command, attempt.duplicate_of)
         else:
             decided = command.decide(
                 situation_of(command, chain.wallet, self.programme, now=self.now, evidence=attempt.evidence)

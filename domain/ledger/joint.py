@@ -1,8 +1,9 @@
 """The joint commit: documents that must agree, kept together or not at all.
 
-A gift is an entry in each of two wallets; a reward with limited stock is an entry and a count. These, and
-only these, go through a transaction (DESIGN §2): snapshot reads, majority writes, a few seconds in all. A
-duplicate key inside it ends it: what stands is read again and decided again.
+A gift is an entry in each of two wallets; a reward with limited stock is an entry and a count; money taken at a
+till is an entry within limits that card top-ups under way share. These, and only these, go through a transaction
+(DESIGN §2): snapshot reads, majority writes, a few seconds in all. A duplicate key inside it ends it: what stands is
+read again and decided again.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from domain.ledger.claim import claim_all, release
-from domain.ledger.command import Command, used_elsewhere
+from domain.ledger.command import Command, duplicate_receipt, used_elsewhere
 from domain.ledger.commit import (
     DEADLINE_SECONDS,
     RETRY_SECONDS,
@@ -37,6 +38,9 @@ from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_fr
 from domain.problems import Problem
 from domain.programme.programme import Programme
 
+Prepare = Callable[[AsyncClientSession], Awaitable[Any]]
+"""Locks the other document inside the transaction and reads what `decide` needs of it: its `evidence`."""
+
 Reserve = Callable[[AsyncClientSession, Entry], Awaitable[Problem | None]]
 """Changes the other document inside the transaction, or says why it cannot; then nothing of it is kept."""
 
@@ -45,6 +49,15 @@ Step = tuple[Wallet, Entry]
 
 Follow = Callable[[Entry], Command]
 """The command on the other wallet that follows from the first entry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Joined:
+    """What goes with the command."""
+
+    prepare: Prepare | None = None
+    reserve: Reserve | None = None
+    follow: Follow | None = None
 
 
 @dataclass(slots=True)
@@ -70,44 +83,46 @@ async def commit_jointly(
     ledger: Ledger,
     command: Command,
     *,
+    prepare: Prepare | None = None,
     reserve: Reserve | None = None,
     follow: Follow | None = None,
     queue: str | None = None,
 ) -> Outcome:
-    """Commit the command together with what `reserve` changes and what `follow` asks of another wallet.
+    """Commit the command together with what `prepare` and `reserve` change and what `follow` asks of another wallet.
 
     Keys, claims, loads, refusals and replays are as with :meth:`Ledger.commit`; the caller's key is the first
     command's. Commands with one `queue` go one after another in this process, so that they need not fight over
     a document. Raises :class:`Unavailable`.
     """
+    also = _Joined(prepare=prepare, reserve=reserve, follow=follow)
     lock = asyncio.Lock() if queue is None else _queues.setdefault((id(ledger), queue), asyncio.Lock())
     try:
         with pymongo.timeout(DEADLINE_SECONDS):
             async with asyncio.timeout(DEADLINE_SECONDS), lock:
-                return await _until_decided(ledger, command, reserve=reserve, follow=follow)
+                return await _until_decided(ledger, command, also)
     except TimeoutError:
         raise Unavailable("It took too long. Send it again, with the same key.") from None
     except PyMongoError as error:
         raise Unavailable("The database did not answer. Send it again, with the same key.") from error
 
 
+_ALONE = _Joined()
+
 _queues: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
 
-async def _until_decided(
-    ledger: Ledger, command: Command, *, reserve: Reserve | None, follow: Follow | None
-) -> Outcome:
+async def _until_decided(ledger: Ledger, command: Command, also: _Joined) -> Outcome:
     while True:
         outcome = await _known(ledger, command)
         if outcome is None:
-            outcome = await _attempt(ledger, command, reserve=reserve, follow=follow)
+            outcome = await _attempt(ledger, command, also)
         if outcome is not None:
             return outcome
         await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _known(ledger: Ledger, command: Command) -> Outcome | None:
-    """What was decided under the key before, or is wrong with the input; None when it is to be decided now."""
+    """What was decided under the key before, or is wrong with the input or its receipt; None for what is left to do."""
     decided = await ledger.journal.decided([(command.member, command.stored_key)])
     for found in decided.values():
         return await replay(ledger.journal, found, command.fingerprint)
@@ -117,23 +132,26 @@ async def _known(ledger: Ledger, command: Command) -> Outcome | None:
         while claimed.is_blocked:
             await asyncio.sleep(RETRY_SECONDS)
             (claimed,) = await claim_all(ledger.journal, [command])
-        assert claimed.duplicate_of is None, command.operation
         if claimed.used_by is not None:
             return await replay(ledger.journal, claimed.used_by, command.fingerprint)
         problem = used_elsewhere(command) if claimed.is_used_elsewhere else None
+        if problem is None and claimed.duplicate_of is not None:
+            problem = duplicate_receipt(command, claimed.duplicate_of)
     if problem is None:
         return None
-    return Outcome(decided=problem, wallet=await ledger.journal.wallet(command.member), replayed=False)
+    wallet = await ledger.journal.wallet(command.member)
+    if problem.kept:
+        return await _keep(ledger, command, _Refused(problem, wallet), ledger.now())
+    return Outcome(decided=problem, wallet=wallet, replayed=False)
 
 
-async def _attempt(
-    ledger: Ledger, command: Command, *, reserve: Reserve | None, follow: Follow | None
-) -> Outcome | None:
+async def _attempt(ledger: Ledger, command: Command, also: _Joined) -> Outcome | None:
     """One run of the transaction; None when it must be run again."""
     programme, now = ledger.programme, ledger.now()
 
     async def work(session: AsyncClientSession) -> _Pending:
-        return await _decide(ledger, session, command, programme, now, reserve=reserve, follow=follow)
+        evidence = None if also.prepare is None else await also.prepare(session)
+        return await _decide(ledger, session, command, programme, now, evidence=evidence, also=also)
 
     try:
         async with ledger.store.client.start_session() as session:
@@ -161,8 +179,7 @@ async def _decide(
     now: datetime,
     *,
     evidence: Any = None,
-    reserve: Reserve | None = None,
-    follow: Follow | None = None,
+    also: _Joined,
 ) -> _Pending:
     missed, before, dues = await _settled(ledger, session, command.member, programme, now)
     wallet = fold(before, dues)
@@ -173,11 +190,11 @@ async def _decide(
     decided = command.decide(situation_of(command, wallet, programme, now=now, evidence=evidence))
     if not isinstance(decided, Entry):
         raise _Refused(decided, wallet)
-    if reserve is not None and (problem := await reserve(session, decided)) is not None:
+    if also.reserve is not None and (problem := await also.reserve(session, decided)) is not None:
         raise _Refused(problem, wallet)
     after = await _post(ledger, session, before, [*dues, decided], missed=missed)
-    if follow is not None:
-        await _decide(ledger, session, follow(decided), programme, now, evidence=decided)
+    if also.follow is not None:
+        await _decide(ledger, session, also.follow(decided), programme, now, evidence=decided, also=_ALONE)
     return _Pending(decided, after)
 
 

@@ -6,6 +6,7 @@ to have failed; after three the automatic top-up stops, and the member is told. 
 provider's webhook, as with every top-up.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,9 +18,9 @@ from domain.ledger.entry import Entry, EntryKind
 from domain.ledger.wallet import standing
 from domain.money import to_decimal, to_minor
 from domain.payments.payer import AutoTopUp, Payer, customer_of, find_payer, payer_of, set_auto, stop_auto
-from domain.payments.provider import Declined, IntentStatus, Provider
+from domain.payments.provider import Declined, IntentStatus, Provider, ProviderUnavailable
 from domain.payments.reservations import OPEN
-from domain.payments.top_up import StartedTopUp, TopUpState, end, look_again, reserve, wanted_of
+from domain.payments.top_up import StartedTopUp, TopUpState, close_declined, end, look_again, reserve, wanted_of
 from domain.problems import FieldProblem, InvalidInput, NotEligible, Problem
 from domain.programme.programme import Programme
 from domain.store.codec import to_bson
@@ -86,6 +87,8 @@ async def consider(ledger: Ledger, provider: Provider, payer: Payer, entry: Entr
     left = max(entry.balances.money.get(asset, 0), standing(wallet, asset, now).available)
     if left >= auto.below_minor:
         return None
+    with suppress(ProviderUnavailable):
+        await close_declined(ledger, provider, payer.member, amount_minor=auto.amount_minor, currency=auto.currency)
     amount = {"amount": to_decimal(auto.amount_minor, auto.currency), "currency": auto.currency}
     decided = await reserve(
         ledger,

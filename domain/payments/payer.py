@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bson.int64 import Int64
 from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
 
 from domain.payments.provider import Provider
 from domain.store.codec import to_bson
@@ -63,6 +65,14 @@ async def payer_of(store: Store, member: str) -> Payer:
     )
     assert found is not None, member
     return payer_from(found)
+
+
+async def move_on(store: Store, member: str, session: AsyncClientSession) -> None:
+    """The payer's next version, in a transaction: whoever decided on the one before decides again.
+
+    To be awaited after :func:`payer_of`, outside of the transaction.
+    """
+    await store.payers.update_one({"_id": member}, {"$inc": {"version": Int64(1)}}, session=session)
 
 
 async def customer_of(store: Store, provider: Provider, payer: Payer) -> str:

@@ -6,19 +6,23 @@ says how it ended: one whose time is over can still be paid for as long as its i
 
 from typing import Any
 
+from pymongo.asynchronous.client_session import AsyncClientSession
+
 from domain.store.connection import Store
 
 OPEN = "OPEN"
 FAILED = "FAILED"
 
 
-async def reserved_minor(store: Store, member: str, currency: str, *, declined: bool = False) -> int:
+async def reserved_minor(
+    store: Store, member: str, currency: str, *, declined: bool = False, session: AsyncClientSession | None = None
+) -> int:
     """What the member's open top-ups through the provider may still bring of that currency, in minor units.
 
     With `declined` also what he may still pay with another card, for whoever has not cancelled that.
 
-    Read it before the wallet: a top-up that is posted in between is then counted twice and never not at all. A
-    command may read it in its `load`, after the wallet, since such a posting takes the wallet's next sequence.
+    Read it before the wallet, or in the snapshot of one `session`: a top-up that is posted in between is then counted
+    twice and never not at all.
     """
     wanted: dict[str, Any] = {"member": member, "state": OPEN, "currency": currency}
     if declined:
@@ -28,6 +32,6 @@ async def reserved_minor(store: Store, member: str, currency: str, *, declined: 
         {"$match": wanted},
         {"$group": {"_id": None, "reserved": {"$sum": "$amount_minor"}}},
     ]
-    cursor = await store.top_ups.aggregate(pipeline)
+    cursor = await store.top_ups.aggregate(pipeline, session=session)
     found = await cursor.to_list(1)
     return int(found[0]["reserved"]) if found else 0

@@ -21,11 +21,12 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from domain.commands.top_up import TopUp, check_top_up, limit_problem
-from domain.ledger.command import Fingerprint, mismatch
-from domain.ledger.commit import Ledger, Unavailable
+from domain.ledger.command import Command, Fingerprint, mismatch
+from domain.ledger.commit import Ledger, Outcome, Unavailable
+from domain.ledger.joint import commit_jointly
 from domain.ledger.wallet import standing
 from domain.members.member import Member
-from domain.payments.payer import customer_of, payer_of
+from domain.payments.payer import customer_of, move_on, payer_of
 from domain.payments.provider import Intent, IntentStatus, IntentWanted, Provider
 from domain.payments.reservations import OPEN, reserved_minor
 from domain.problems import IdempotencyMismatch, LimitReached, Problem, problem_document, problem_from
@@ -130,6 +131,22 @@ async def start_top_up(
         return top_up.problem
     intent = await intent_of(ledger.store, provider, top_up)
     return Started(top_up=top_up, intent=intent, replayed=top_up.id != fresh.id)
+
+
+async def top_up_at_till(ledger: Ledger, top_up: TopUp, command: Command) -> Outcome:
+    """Commit the command of a till's top-up, whose decision takes what is reserved as its `evidence`.
+
+    It moves the payer on in one transaction with its entry, so that it and a top-up through the provider that is
+    begun at the same moment cannot both pass a limit. Raises Unavailable.
+    """
+    store, member = ledger.store, command.member
+    await payer_of(store, member)
+
+    async def reserved(session: AsyncClientSession) -> int:
+        await move_on(store, member, session)
+        return await reserved_minor(store, member, top_up.currency, declined=True, session=session)
+
+    return await commit_jointly(ledger, command, prepare=reserved)
 
 
 async def reserve(ledger: Ledger, fresh: StartedTopUp) -> StartedTopUp:
@@ -297,12 +314,14 @@ async def _limit(ledger: Ledger, fresh: StartedTopUp) -> Problem | None:
         under_way = {"member": fresh.member, "state": OPEN, "entry": {"$exists": True}}
         if await ledger.store.top_ups.find_one(under_way) is not None:
             return LimitReached(message="One is under way already.", limit="auto_top_up", headroom="0")
-    return await _headroom(ledger, fresh.member, fresh.amount_minor, currency=fresh.currency)
+    return await _headroom(ledger, fresh.member, fresh.amount_minor, currency=fresh.currency, declined=True)
 
 
-async def _headroom(ledger: Ledger, member: str, amount_minor: int, *, currency: str) -> LimitReached | None:
+async def _headroom(
+    ledger: Ledger, member: str, amount_minor: int, *, currency: str, declined: bool = False
+) -> LimitReached | None:
     """The limit that so much more would pass; what is reserved is read before the wallet."""
-    reserved = await reserved_minor(ledger.store, member, currency)
+    reserved = await reserved_minor(ledger.store, member, currency, declined=declined)
     wallet, now = await ledger.journal.wallet(member), ledger.now()
     stands = standing(wallet, f"prepaid/{currency}", now)
     return limit_problem(

@@ -13,6 +13,7 @@ from tests.api.shop import Shop
 from tests.payments.member import (
     a_top_up,
     available,
+    confirm,
     entries,
     pay,
     provider_of,
@@ -133,6 +134,20 @@ async def test_a_limit_refuses_the_charge(shop: Shop) -> None:
 
     assert await attempts(shop) == [("REFUSED", 1)]
     assert await available(shop, member) == "5.00"
+
+
+async def test_a_charge_takes_the_place_of_a_declined_card(shop: Shop) -> None:
+    member = await ready(shop)
+    await set_auto(shop, member, amount="110.00")
+    declined = (await start(shop, member, a_top_up("150.00")))["clientSecret"]
+    await confirm(shop, declined, "DECLINED")
+    await pay(shop, member, 15_00)
+
+    await work(shop, member)
+    paid = await confirm(shop, declined)
+
+    assert not paid, "together they would pass the limit of the wallet"
+    assert await available(shop, member) == "115.00"
 
 
 async def test_three_failures_stop_it_and_the_member_sees_it(shop: Shop) -> None:

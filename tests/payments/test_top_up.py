@@ -131,6 +131,20 @@ async def test_two_starts_at_once_cannot_both_pass_the_limit(shop: Shop) -> None
     assert await reserved(shop, member) == 150_00
 
 
+async def test_a_till_and_a_card_at_the_same_moment_cannot_both_pass_the_limit(shop: Shop) -> None:
+    members = [await shop.enrol() for _ in range(12)]
+    token = await shop.till_token("prepaid:topup")
+
+    async def at_once(member: str) -> list[str]:
+        asked = shop.ask(AT_TILL, {"input": cash(member, "150.00")}, token=token)
+        started, taken = await asyncio.gather(start(shop, member, a_top_up("150.00")), asked)
+        return sorted([started["__typename"], taken["data"]["topUpAtTill"]["__typename"]])
+
+    answers = await asyncio.gather(*(at_once(member) for member in members))
+
+    assert {tuple(each) for each in answers} <= {("LimitReached", "ToppedUp"), ("LimitReached", "TopUpStarted")}
+
+
 async def test_a_declined_card_frees_the_headroom_and_another_card_still_pays(shop: Shop) -> None:
     member = await shop.enrol()
     started = await start(shop, member, a_top_up("150.00"))
