@@ -63,6 +63,8 @@ MAX_VARIABLE_ERRORS: Final = 20
 _IS_AWAITABLE: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 _CONDITIONS: Final = frozenset({"skip", "include"})
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
+_READY: Final = "member-wallet-ready"
+"""Marks a schema whose fields are guarded and read as we want them: once, however many applications share it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +131,11 @@ class Documents:
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 -- there is no public way to it
         self._open_to_all = open_to_all
         self._kept: OrderedDict[str, Document] = OrderedDict()
-        _read_plainly(self._schema)
-        _make_inputs_at_once(self._schema)
-        access.guard_schema(self._schema)
+        if not self._schema.extensions.get(_READY):
+            _read_plainly(self._schema)
+            _make_inputs_at_once(self._schema)
+            access.guard_schema(self._schema)
+            self._schema.extensions[_READY] = True
 
     def prepare(self, text: str) -> Document:
         """The valid document of this text. Raises RequestError."""

@@ -1,5 +1,7 @@
 """The schema: the nouns put together. A sandbox has a few fields more; production does not know them at all."""
 
+from functools import cache
+
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
@@ -101,8 +103,9 @@ class MutationInSandbox(Mutation, SandboxMutation):
     pass
 
 
+@cache
 def build_schema(*, sandbox: bool) -> strawberry.Schema:
-    """A fresh schema of the mode. Build it once per process."""
+    """The schema of the mode, built once per process."""
     return strawberry.Schema(
         query=Query,
         mutation=MutationInSandbox if sandbox else Mutation,
