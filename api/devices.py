@@ -22,8 +22,8 @@ strawberry.enum(Platform)
 
 LONGEST_VALUE: Final = 4_096
 LONGEST_VERSION: Final = 64
-_FID: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
-_TOKEN: Final = re.compile(rf"[\x21-\x7e]{{16,{LONGEST_VALUE}}}", re.ASCII)
+_FID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_TOKEN: Final = re.compile(rf"[\x21-\x7e]{{1,{LONGEST_VALUE}}}", re.ASCII)
 
 
 @strawberry.enum
@@ -108,9 +108,9 @@ def _read(device: DeviceInput, faults: Faults) -> Registration:
     version, locale, time_zone = given(device.app_version), given(device.locale), given(device.time_zone)
     faults.text("installation", device.installation)
     if device.kind is EndpointKind.FID and not _FID.fullmatch(device.value):
-        faults.add("value", "It is no Firebase Installation ID: 16 to 64 letters, digits, - and _. Or is it a TOKEN?")
+        faults.add("value", "It is no Firebase Installation ID: at most 64 letters, digits, - and _. Or is it a TOKEN?")
     if device.kind is EndpointKind.TOKEN and not _TOKEN.fullmatch(device.value):
-        faults.add("value", f"It is no registration token: 16 to {LONGEST_VALUE} printable ASCII characters.")
+        faults.add("value", f"It is no registration token: at most {LONGEST_VALUE} printable ASCII characters.")
     if version is not None:
         faults.text("appVersion", version, longest=LONGEST_VERSION)
     if locale is not None and not is_locale(locale):

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from domain.store.connection import Store
-from notifications.run import RunState
+from notifications.run import PLACE, RunState
 
 ALL: Final = "*"
 MAX_PAUSES: Final = 100
@@ -115,6 +115,12 @@ def _switch(state: CascadeState, now: datetime) -> list[dict[str, Any]]:
     return [{"$set": {**kept, "state": state.value}}]
 
 
+async def has_live_runs(store: Store, cascade: str) -> bool:
+    """Whether runs of the cascade wait: they outlive it in a later programme, and can still be paused and stopped."""
+    live = {"cascade": cascade, "state": RunState.WAITING.value}
+    return await store.runs.find_one(live, {"_id": True}) is not None
+
+
 async def close_step(store: Store, cascade: str, *, version: int, step: int, keep: Iterable[int]) -> None:
     """Sends that step of that version to nobody any more; forgets what was closed of other versions than `keep`."""
     await store.cascade_states.update_one(
@@ -137,7 +143,7 @@ async def _end_runs(store: Store, cascade: str, *, now: datetime) -> None:
         {**of_cascade, "state": RunState.WAITING.value},
         {
             "$set": {"state": RunState.CANCELLED.value, "ended_at": now},
-            "$unset": {"due_at": "", "claim": ""},
+            "$unset": {"due_at": "", "claim": "", f"facts.{PLACE}": ""},
             "$push": {"history": event},
             "$inc": {"revision": 1},
         },

@@ -141,11 +141,13 @@ def _birthday(about: _About) -> Iterator[ComingDate]:
     if about.member.profile.birthday is None:
         return
     zone = zone_of(about.member, about.programme)
-    today = local_date(about.now, zone)
-    for first in (today, today + timedelta(days=1)):
-        day = next_birthday(about.member.profile.birthday, first)
+    day = local_date(about.now, zone) - timedelta(days=1)
+    for _ in range(2):
+        day = next_birthday(about.member.profile.birthday, day + timedelta(days=1))
+        begins_at = start_of_day(day, zone)
+        at = begins_at if about.trigger.before is None else _before(about, begins_at, zone)
         yield ComingDate(
-            signal=_signal(about, str(day.year), start_of_day(day, zone)),
+            signal=_signal(about, str(day.year), at, year=day.year),
             until=start_of_day(day + timedelta(days=1), zone),
         )
 

@@ -15,6 +15,7 @@ from domain.store.codec import to_bson
 from domain.store.connection import Store
 from domain.store.slots import slot_of
 from notifications.channel import Channel, Endpoint, EndpointKind, Fate, Message, MessageCategory, Outcome, Platform
+from notifications.run import awaited, run_from
 from notifications.signal import Signal, emit
 
 ATTEMPTING: Final = "ATTEMPTING"
@@ -94,14 +95,14 @@ async def take_delivery_report(
 ) -> bool | None:
     """Notes what the phone did with the member's message; whether it came late, None when there is no such message.
 
-    The first report of a kind counts, at the server's time. Late is what comes when the run is over or has sent
-    another message since. Source: SEMANTICS §10.6.
+    The first report of a kind counts, at the server's time. Late is what comes when the run is over, or has waited
+    for it and gone on since. Source: SEMANTICS §10.6.
     """
     document = await store.deliveries.find_one({"_id": identifier, "member": member}, {"run": True})
     if document is None:
         return None
-    run = await store.runs.find_one({"_id": document["run"]}, {"state": True, "delivery": True})
-    late = run is None or run["state"] != "WAITING" or run.get("delivery") != identifier
+    run = await store.runs.find_one({"_id": document["run"]})
+    late = run is None or identifier not in awaited(run_from(run))
     noted = {f"reports.{event.value}": {"at": now, "told_at": told_at, "late": late}}
     await store.deliveries.update_one(
         {"_id": identifier, f"reports.{event.value}": {"$exists": False}}, {"$set": to_bson(noted)}

@@ -18,7 +18,22 @@ from zoneinfo import ZoneInfo
 from domain.programme.cascade import BranchStep, CompiledCascade, EndStep, SendStep, WaitStep
 from domain.programme.cel import Condition, Facts
 from domain.programme.programme import PILOT_SCALE, stable_share
-from notifications.run import NOT_STARTED, Run, RunArm, RunEvent, RunState, delivery_id, ended, run_id, with_event
+from notifications.run import (
+    LATE_REACTION,
+    NOT_STARTED,
+    REACTION,
+    WAITS,
+    Run,
+    RunArm,
+    RunEvent,
+    RunState,
+    awaited,
+    delivery_id,
+    ended,
+    has_reaction,
+    run_id,
+    with_event,
+)
 from notifications.schedule import minus, next_local, plus, spread
 from notifications.signal import Signal
 
@@ -152,7 +167,8 @@ def variant_of(cascade: CompiledCascade, step: int, member: str) -> str:
     """The template of the step that is the member's for ever, by the same hash."""
     send = cascade.steps[step]
     assert isinstance(send, SendStep), (cascade.id, step)
-    place = stable_share(f"variant\0{cascade.salt}\0{step}", member) * 100 // PILOT_SCALE
+    total = sum(variant.weight for variant in send.variants)
+    place = stable_share(f"variant\0{cascade.salt}\0{step}", member) * total // PILOT_SCALE
     for variant in send.variants:
         place -= variant.weight
         if place < 0:
@@ -237,25 +253,27 @@ def judge(  # noqa: C901, PLR0912 -- the order of the rules is the rule
 def sent(run: Run, send: Send, *, now: datetime, what: str = "sent", reason: str | None = None) -> Run:
     """The run after the message went, or would have for who is held out."""
     delivery = None if what == "held out" else send.delivery
+    reacted = run.reacted and has_reaction(run, send.delivery)
     run = with_event(run, RunEvent(at=now, what=what, step=send.step, reason=reason, delivery=delivery))
     return replace(
         _next(run, now),
         claim=None,
-        reacted=False,
+        reacted=reacted,
         delivery=delivery or run.delivery,
         sent=run.sent + (delivery is not None),
     )
 
 
 def skip(run: Run, step: int, *, now: datetime, reason: str, delivery: str | None = None) -> Run:
-    """The run after its message was not sent."""
+    """The run after its message was not sent; with `delivery` it stands in the inbox, and may be read there."""
     event = RunEvent(at=now, what="not sent", step=step, reason=reason, delivery=delivery)
-    return replace(_next(with_event(run, event), now), claim=None)
+    reacted = run.reacted and (delivery is None or has_reaction(run, delivery))
+    return replace(_next(with_event(run, event), now), claim=None, reacted=reacted)
 
 
-def defer(run: Run, deferred: Deferred, *, now: datetime) -> Run:
-    """The run while its message waits."""
-    run = with_event(run, RunEvent(at=now, what="deferred", step=run.step, reason=deferred.reason))
+def defer(run: Run, deferred: Deferred, *, now: datetime, delivery: str | None = None) -> Run:
+    """The run while its message waits; with `delivery` some of the member's phones have it."""
+    run = with_event(run, RunEvent(at=now, what="deferred", step=run.step, reason=deferred.reason, delivery=delivery))
     return replace(run, due_at=deferred.until, is_timed=True, claim=None)
 
 
@@ -270,11 +288,14 @@ def reach(run: Run, *, at: datetime, event: str) -> Run:
 
 
 def react(run: Run, *, at: datetime, event: str, delivery: str) -> Run:
-    """The run after the member reacted to one of its messages: a wait for that is over (SEMANTICS §10.6)."""
-    if not run.is_live or run.delivery is None:
-        return run
-    run = with_event(run, RunEvent(at=at, what="reaction", reason=event, delivery=delivery))
-    return replace(run, reacted=True)
+    """The run after the member reacted to one of its messages: a wait for that is over (SEMANTICS §10.6).
+
+    What came too late is on record and changes nothing.
+    """
+    is_awaited = delivery in awaited(run)
+    what = REACTION if is_awaited else LATE_REACTION
+    run = with_event(run, RunEvent(at=at, what=what, reason=event, delivery=delivery))
+    return replace(run, reacted=True) if is_awaited else run
 
 
 def wake(run: Run, cascade: CompiledCascade, *, at: datetime) -> Run:
@@ -349,7 +370,7 @@ def _at_send(
         due_at = next_local(_base(run, now), time.fromisoformat(step.at), zone)
         run = replace(run, due_at=due_at, is_timed=True)
         if due_at > now:
-            return with_event(run, RunEvent(at=now, what="waits", step=run.step, reason=step.at)), None
+            return with_event(run, RunEvent(at=now, what=WAITS, step=run.step, reason=step.at)), None
     assert run.due_at is not None, run.id
     late = now - run.due_at
     if late > ON_TIME and (step.misfire == "skip" or late > now - minus(now, step.grace)):
@@ -378,7 +399,7 @@ def _at_wait(run: Run, step: WaitStep, *, now: datetime, zone: ZoneInfo) -> Run:
         due_at = next_local(due_at, time.fromisoformat(step.at), zone)
     if run.expires_at is not None:
         due_at = min(due_at, run.expires_at)
-    return with_event(replace(run, due_at=due_at, is_timed=True), RunEvent(at=now, what="waits", step=run.step))
+    return with_event(replace(run, due_at=due_at, is_timed=True), RunEvent(at=now, what=WAITS, step=run.step))
 
 
 def _is_woken(run: Run, cascade: CompiledCascade) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from domain.commands.activity import FEEDBACK
 from domain.ledger.entry import Entry, EntryKind
 from domain.ledger.posting import POINTS
 from notifications.signal import Signal
@@ -27,6 +28,8 @@ def event_of(entry: Entry) -> str:
     """The name that cascades know the entry's kind by."""
     if entry.kind is EntryKind.JOIN:
         return "joined"
+    if entry.kind is EntryKind.ACTIVITY and entry.operation == FEEDBACK:
+        return FEEDBACK
     if entry.kind is EntryKind.ACTIVITY:
         return f"activity.{entry.activity}"
     return entry.kind.value.lower()
@@ -36,6 +39,8 @@ def journal_query(event: str) -> dict[str, Any] | None:
     """What finds the entries of that event in the journal; None when it is no entry's."""
     if event.startswith("activity."):
         return {"kind": EntryKind.ACTIVITY.value, "activity": event.removeprefix("activity.")}
+    if event == FEEDBACK:
+        return {"kind": EntryKind.ACTIVITY.value, "operation": FEEDBACK}
     kind = "JOIN" if event == "joined" else event.upper()
     return {"kind": kind} if kind in EntryKind.__members__ else None
 

@@ -23,7 +23,17 @@ from notifications.delivery import OPENED
 from notifications.event import journal_query, signal_of
 from notifications.office import Office, Party, party_of, store_run
 from notifications.recipient import Recipient, keep, recipient_of
-from notifications.run import Run, RunState, run_document, run_from, run_id
+from notifications.run import (
+    LATE_REACTION,
+    REACTION,
+    Run,
+    RunState,
+    deliveries_of,
+    has_reaction,
+    run_document,
+    run_from,
+    run_id,
+)
 from notifications.schedule import minus
 from notifications.signal import Signal, signal_from
 
@@ -190,9 +200,27 @@ async def _take(office: Office, heard: _Heard, signal: Signal, *, now: datetime)
         cascade = await office.cascade_of(run)
         if cascade is not None and (after := _moved(run, cascade, signal, heard.known)) is not run:
             await _store(office, heard, after, signal=signal)
+    if signal.event in {OPENED, READ}:
+        await _note_late(office, signal)
     if now - signal.at <= TOO_OLD:
         for cascade in party_cascades(heard.party, signal):
             await _start(office, heard, cascade, signal)
+
+
+async def _note_late(office: Office, signal: Signal) -> None:
+    """Puts a reaction on the record of the run that is over, once (SEMANTICS §10.6)."""
+    delivery = signal.facts["delivery"]
+    event = {"at": signal.at, "what": LATE_REACTION, "reason": signal.event, "delivery": delivery}
+    once = {"$elemMatch": {"what": {"$in": [REACTION, LATE_REACTION]}, "reason": signal.event, "delivery": delivery}}
+    await office.store.runs.update_one(
+        {
+            "member": signal.member,
+            "state": {"$ne": RunState.WAITING.value},
+            "history.delivery": delivery,
+            "history": {"$not": once},
+        },
+        {"$push": {"history": to_bson(event)}, "$inc": {"revision": 1}},
+    )
 
 
 def party_cascades(party: Party, signal: Signal) -> list[CompiledCascade]:
@@ -209,16 +237,12 @@ def _moved(run: Run, cascade: CompiledCascade, signal: Signal, known: Switches) 
         return engine.cancel(run, at=signal.at, reason="consent withdrawn: LOCATION")
     if signal.event in {OPENED, READ}:
         delivery = signal.facts["delivery"]
-        if any(event.delivery == delivery for event in run.history) and not _reacted_to(run, delivery, signal.event):
+        if delivery in deliveries_of(run) and not has_reaction(run, delivery, signal.event):
             held = known.held_seconds(run.cascade, since=run.started_at, now=signal.at)
             reacted = engine.hold(run, held) if held > run.held_seconds else run
             reacted = engine.react(reacted, at=signal.at, event=signal.event, delivery=delivery)
             return engine.wake(reacted, cascade, at=signal.at)
     return run
-
-
-def _reacted_to(run: Run, delivery: str, event: str) -> bool:
-    return any(each.what == "reaction" and each.reason == event and each.delivery == delivery for each in run.history)
 
 
 async def _store(office: Office, heard: _Heard, run: Run, *, signal: Signal) -> None:

@@ -19,6 +19,11 @@ MAX_HISTORY: Final = 200
 """No run has more events: its steps are bounded, and what repeats is told once."""
 NOT_STARTED: Final = "not started"
 _MARK: Final = ".run-"
+PLACE: Final = "place"
+WAITS: Final = "waits"
+"""Of a step that waits it has no reason; of a message that waits for a local time, that time."""
+REACTION: Final = "reaction"
+LATE_REACTION: Final = "late reaction"
 
 
 class RunState(StrEnum):
@@ -137,9 +142,46 @@ def with_event(run: Run, event: RunEvent) -> Run:
 
 
 def ended(run: Run, state: RunState, event: RunEvent) -> Run:
-    """The run after its end, with the reason on record."""
+    """The run after its end, with the reason on record; where the member was is not (SEMANTICS §10.14)."""
     assert state is not RunState.WAITING, run.id
-    return with_event(replace(run, state=state, ended_at=event.at, due_at=None, claim=None), event)
+    facts = {name: fact for name, fact in run.facts.items() if name != PLACE} if is_of_place(run.event) else run.facts
+    return with_event(replace(run, state=state, ended_at=event.at, due_at=None, claim=None, facts=facts), event)
+
+
+def is_of_place(event: str) -> bool:
+    """Whether a run that the event started says where the member was."""
+    return event.startswith("place.")
+
+
+def deliveries_of(run: Run) -> list[str]:
+    """The ids of the run's messages that may be on a screen or in the inbox, the first one first."""
+    return list(dict.fromkeys(event.delivery for event in run.history if _is_message(event) and event.delivery))
+
+
+def awaited(run: Run) -> frozenset[str]:
+    """The messages that a reaction is in time for: those of before the wait at hand, and after the one before it.
+
+    What was decided on the silence of an older one is not undone (SEMANTICS §10.6).
+    """
+    found: set[str] = set()
+    for event in reversed(run.history):
+        if found and event.what == WAITS and event.reason is None:
+            break
+        if _is_message(event) and event.delivery is not None:
+            found.add(event.delivery)
+    return frozenset(found) if run.is_live else frozenset()
+
+
+def has_reaction(run: Run, delivery: str, event: str | None = None) -> bool:
+    """Whether that reaction to the message, or any, is on record."""
+    return any(
+        each.what in {REACTION, LATE_REACTION} and each.delivery == delivery and event in {None, each.reason}
+        for each in run.history
+    )
+
+
+def _is_message(event: RunEvent) -> bool:
+    return event.delivery is not None and event.what not in {REACTION, LATE_REACTION}
 
 
 def run_document(run: Run) -> dict[str, Any]:

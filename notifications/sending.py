@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from domain.commands.birthday import BIRTHDAY, birthday_key
+from domain.ledger.entry import entry_from
 from domain.members.consent import ConsentPurpose, granted
 from domain.members.member import zone_of
 from domain.programme.cascade import CompiledCascade
@@ -253,11 +255,11 @@ async def _judge(
         case HeldOut():
             return engine.sent(run, send, now=now, what="held out")
         case Refused() as refused:
-            if refused.to_inbox:
-                await _to_inbox(office, run, cascade, send, scene)
+            in_inbox = refused.to_inbox and await _to_inbox(office, run, cascade, send, scene)
             if conditions.has_goal and refused.reason == engine.GOAL:
                 return engine.reach(run, at=now, event="seen in the journal")
-            return engine.skip(run, send.step, now=now, reason=refused.reason)
+            delivery = send.delivery if in_inbox else None
+            return engine.skip(run, send.step, now=now, reason=refused.reason, delivery=delivery)
         case Deferred() as deferred:
             await store_run(office, engine.defer(run, deferred, now=now))
             return None
@@ -296,7 +298,7 @@ async def _conditions(
         reachable=frozenset(reachable - tried),
         full=blocked,
         quiet_until=_quiet_until(scene),
-        wait_for=_wait_for(run, scene),
+        wait_for=await _wait_for(office, run, scene),
     )
 
 
@@ -313,13 +315,13 @@ def _quiet_until(scene: _Scene) -> datetime | None:
     return max((end for end in ends if end is not None), default=None)
 
 
-def _wait_for(run: Run, scene: _Scene) -> tuple[str, datetime] | None:
+async def _wait_for(office: Office, run: Run, scene: _Scene) -> tuple[str, datetime] | None:
     """A send of higher priority that is due within five minutes goes first (SEMANTICS §10.12)."""
     for other in scene.near:
         if scene.known.state(other.cascade) is not CascadeState.LIVE:
             continue
         if other.priority > run.priority and other.due_at is not None and other.due_at > scene.now:
-            cascade = scene.programme.cascades.get(other.cascade)
+            cascade = await office.cascade_of(other)
             if cascade is not None and engine.is_about_to_send(other, cascade):
                 return other.cascade, other.due_at + AGAIN
     return None
@@ -367,7 +369,7 @@ async def _send(
         recipient = await recipient_of(store, run.member)
         return await _judge(office, run, cascade, send, replace(scene, recipient=recipient), tried=frozenset())
     office.at("cap reserved")
-    message = _message(run, cascade, send, scene)
+    message = await _message(office, run, cascade, send, scene)
     if isinstance(message, str):
         await give_back(store, run.member, caps, delivery=send.delivery)
         alarm("message_not_rendered", cascade=cascade.id, step=send.step, template=send.template, variable=message)
@@ -422,25 +424,29 @@ async def _attempt(
 async def _resume(
     office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
 ) -> Run | None:
-    """Goes on with a delivery that was begun: its process died, or it is to be tried again."""
-    now = scene.now
-    orphans = {
-        key: replace(attempt, state=Fate.AMBIGUOUS.value, reason="no answer stored", retry_at=now)
-        for key, attempt in delivery.attempts.items()
-        if attempt.state == ATTEMPTING
-    }
-    delivery = replace(delivery, attempts={**delivery.attempts, **orphans})
+    """Goes on with a delivery that was begun: its process died, or it is to be tried again, if it still may go."""
+    now, here = scene.now, {endpoint.id: endpoint for endpoint in scene.endpoints.get(delivery.channel, ())}
+    found = {key: _found(attempt, here.get(key), now=now) for key, attempt in delivery.attempts.items()}
+    if found != delivery.attempts:
+        delivery = replace(delivery, attempts=found)
+        await keep_delivery(office.store, delivery)
     again = {
         key: replace(attempt, state=ATTEMPTING, tries=attempt.tries + 1)
         for key, attempt in delivery.attempts.items()
         if _goes_again(attempt, cascade, delivery, now=now)
     }
-    if orphans and not again:
-        await keep_delivery(office.store, delivery)
     if not again:
         return await _settle(office, run, cascade, send, delivery, scene=scene)
-    if await _has_goal(office, run, cascade):
-        return await _reached(office, run, cascade, send, delivery, scene=scene)
+    alone = replace(send, channels=(delivery.channel.value,))
+    conditions = await _conditions(office, run, cascade, alone, scene, tried=frozenset())
+    match engine.judge(run, cascade, alone, conditions):
+        case Deferred() as deferred:
+            await store_run(office, engine.defer(run, deferred, now=now))
+            return None
+        case Refused(reason=engine.GOAL):
+            return await _reached(office, run, cascade, send, delivery, scene=scene)
+        case Refused() as refused:
+            return await _settle(office, run, cascade, send, delivery, scene=scene, given_up=refused.reason)
     claim = Claim(
         step=send.step,
         delivery=send.delivery,
@@ -474,6 +480,20 @@ async def _reached(
     return engine.reach(run, at=scene.now, event="seen in the journal")
 
 
+def _found(attempt: Attempt, endpoint: Endpoint | None, *, now: datetime) -> Attempt:
+    """The attempt as one finds it, at where its phone is reached now; None when it is not the member's any more.
+
+    One without an answer is ambiguous. What was not taken before a phone became another's never is.
+    """
+    if attempt.state == ATTEMPTING:
+        attempt = replace(attempt, state=Fate.AMBIGUOUS.value, reason="no answer stored", retry_at=now)
+    if endpoint is not None:
+        return replace(attempt, endpoint=endpoint)
+    if attempt.state == Fate.RETRY:
+        return replace(attempt, state=Fate.GONE.value, reason="not the member's any more", retry_at=None)
+    return replace(attempt, tries=MAX_TRIES)
+
+
 def _goes_again(attempt: Attempt, cascade: CompiledCascade, delivery: Delivery, *, now: datetime) -> bool:
     """Whether it is time to try once more: certainly not sent, or ambiguous and worth a second visible try."""
     if attempt.tries >= MAX_TRIES or now >= delivery.message.expires_at:
@@ -484,19 +504,27 @@ def _goes_again(attempt: Attempt, cascade: CompiledCascade, delivery: Delivery, 
 
 
 async def _settle(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
+    office: Office,
+    run: Run,
+    cascade: CompiledCascade,
+    send: Send,
+    delivery: Delivery,
+    *,
+    scene: _Scene,
+    given_up: str | None = None,
 ) -> Run | None:
-    """What the answers mean for the run."""
+    """What the answers mean for the run; `given_up` is why nothing is tried again."""
     now, attempts = scene.now, list(delivery.attempts.values())
     waiting = [
         attempt.retry_at or now + RETRY
         for attempt in attempts
         if _may_go_again(attempt, cascade) and (attempt.retry_at or now + RETRY) < delivery.message.expires_at
     ]
-    if delivery.channel is not Channel.INBOX and waiting:
+    if delivery.channel is not Channel.INBOX and waiting and given_up is None:
         reason = next(attempt.reason for attempt in attempts if _may_go_again(attempt, cascade))
         deferred = Deferred(until=max(now, min(waiting)), reason=f"to be tried again: {reason}")
-        if not await store_run(office, engine.defer(run, deferred, now=now)) and delivery.may_have_come:
+        came = send.delivery if delivery.may_have_come else None
+        if not await store_run(office, engine.defer(run, deferred, now=now, delivery=came)) and delivery.may_have_come:
             await note_sent(office, run.id, delivery, reason="decided before", now=now)
         return None
     caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=delivery.channel.value)
@@ -515,7 +543,7 @@ async def _settle(
         run = with_event(run, RunEvent(at=now, what="unreachable", step=send.step, reason=delivery.channel.value))
         tried = frozenset(channel for channel in send.channels if channel not in left.channels)
         return await _judge(office, run, cascade, left, scene, tried=tried)
-    why = f"unreachable: {delivery.channel.value}" if gone else "not sent before the message expired"
+    why = f"unreachable: {delivery.channel.value}" if gone else given_up or "not sent before the message expired"
     return engine.skip(run, send.step, now=now, reason=why, delivery=send.delivery)
 
 
@@ -560,13 +588,16 @@ async def _went(
     return None
 
 
-def _message(run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> Message | str:
-    """The message in the member's language, or the names of the variables that are missing."""
+async def _message(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> Message | str:
+    """The message of the run's version, in the member's language, or the names of the variables that are missing."""
+    variables = filled(run, scene.party, locale=scene.locale)
+    if run.event == BIRTHDAY:
+        variables |= {"points": await _birthday_points(office, run)}
     rendered = render_template(
-        scene.programme,
+        await office.programmes.at(run.version),
         send.template,
         locale=scene.locale,
-        variables=filled(run, scene.party, locale=scene.locale),
+        variables=variables,
         zone=zone_of(scene.party.member, scene.programme),
     )
     if isinstance(rendered, MissingVariable):
@@ -583,6 +614,13 @@ def _message(run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> M
     )
 
 
+async def _birthday_points(office: Office, run: Run) -> int:
+    """What the birthday of the run's year gave so far; it may be told of before it comes."""
+    awarded = {"member": run.member, "key": birthday_key(run.facts["year"]), "operation": BIRTHDAY, "seq": {"$gt": 0}}
+    document = await office.store.journal.find_one(awarded)
+    return 0 if document is None else entry_from(document).points
+
+
 def _item(run: Run, cascade: CompiledCascade, message: Message, *, now: datetime) -> InboxItem:
     return InboxItem(
         id=message.delivery_id,
@@ -597,8 +635,11 @@ def _item(run: Run, cascade: CompiledCascade, message: Message, *, now: datetime
     )
 
 
-async def _to_inbox(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> None:
-    """Keeps a message that no channel carries for the member to read."""
-    message = _message(run, cascade, send, scene)
-    if isinstance(message, Message):
-        await put(office.store, _item(run, cascade, message, now=scene.now))
+async def _to_inbox(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> bool:
+    """Keeps a message that no channel carries for the member to read; False where it cannot be rendered."""
+    message = await _message(office, run, cascade, send, scene)
+    if isinstance(message, str):
+        alarm("message_not_rendered", cascade=cascade.id, step=send.step, template=send.template, variable=message)
+        return False
+    await put(office.store, _item(run, cascade, message, now=scene.now))
+    return True

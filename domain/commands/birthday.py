@@ -30,11 +30,16 @@ def birthday_award(member: Member, day: date, *, zone: ZoneInfo, programme: Prog
     return Command(
         member=member.id,
         actor=SYSTEM,
-        key=f"{BIRTHDAY} {day.year}",
+        key=birthday_key(day.year),
         operation=BIRTHDAY,
         fingerprint=fingerprint_of(BIRTHDAY, {"year": day.year}),
         decide=partial(decide_birthday, kept),
     )
+
+
+def birthday_key(year: int) -> str:
+    """The key under which the year's award is in the member's journal."""
+    return f"{BIRTHDAY} {year}"
 
 
 def decide_birthday(kept: Activity, situation: Situation) -> Entry | Problem:

@@ -6,7 +6,7 @@ so that a run is at one number and never comes back to it. A step is told by its
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
@@ -69,9 +69,10 @@ ENTRY_EVENTS: Final = frozenset(
         "plan",
         "adjust",
         "referral",
+        "feedback",
     }
 )
-"""An entry of the journal is a signal by its kind, in small letters; JOIN is `joined`."""
+"""An entry of the journal is a signal by its kind, in small letters; JOIN is `joined`, a feedback `feedback`."""
 PLACE_EVENTS: Final = frozenset({"place.enter", "place.dwell", "place.exit"})
 OTHER_EVENTS: Final = frozenset({"inbox.read", "delivery.opened", "consent.withdrawn"})
 
@@ -134,7 +135,7 @@ class TriggerSection(Model):
         def refuse(message: str) -> None:
             raise PydanticCustomError("trigger", "{message}", {"message": message})
 
-        if (self.event in _BEFORE) != (self.before is not None):
+        if (self.event in _BEFORE) != (self.before is not None) and self.event != DateEvent.BIRTHDAY:
             refuse(f"`before` belongs to {', '.join(sorted(_BEFORE))}, which need it, such as P14D.")
         if (self.event == DateEvent.LAPSED) != (self.days is not None):
             refuse("`days` belongs to the event lapsed, which needs it, such as 21.")
@@ -173,7 +174,7 @@ class Audience(Model):
 
 class VariantSection(Model):
     template: TemplateId
-    weight: Annotated[int, Field(ge=1, le=100)]
+    weight: Annotated[int, Field(ge=1, le=1_000)] = 1
 
 
 class StepSection(Model):
@@ -260,7 +261,7 @@ class Cascade(Model):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A template and its weight among the variants of its step; the weights of a step sum to 100."""
+    """A template and its weight among the variants of its step: its share of their sum."""
 
     template: str
     weight: int
@@ -343,6 +344,14 @@ class CompiledCascade:
         return _label(self.id, step, template if len(send.variants) > 1 else None)
 
 
+def is_awaited(cascades: Iterable[Cascade], event: str) -> bool:
+    """Whether some cascade starts by entries of the event, or has it as its goal."""
+    return event not in {*DateEvent} and any(
+        event == cascade.trigger.event or (cascade.goal is not None and event in cascade.goal.events)
+        for cascade in cascades
+    )
+
+
 def compile_cascades(sections: Sequence[Cascade]) -> dict[str, CompiledCascade]:
     """The cascades by id, in the programme's order. They must have passed the checks."""
     return {section.id: _compiled(section) for section in sections}
@@ -350,12 +359,13 @@ def compile_cascades(sections: Sequence[Cascade]) -> dict[str, CompiledCascade]:
 
 def _compiled(section: Cascade) -> CompiledCascade:
     marketing = ("MARKETING",) if section.category == "MARKETING" else ()
+    location = ("LOCATION",) if section.trigger.event in PLACE_EVENTS else ()
     goal, reentry = section.goal, section.reentry
     audience = section.audience
     return CompiledCascade(
         id=section.id,
         category=section.category,
-        purposes=tuple(dict.fromkeys((*marketing, *section.consent))),
+        purposes=tuple(dict.fromkeys((*marketing, *section.consent, *location))),
         trigger=section.trigger,
         condition=_condition(section.when, section.id),
         segment=None if audience is None else audience.segment,
@@ -482,8 +492,6 @@ def _check_conditions(cascade: Cascade, path: str) -> Iterator[tuple[str, str]]:
         conditions[f"{where}.when"] = step.when
         if step.branch is not None and step.branch not in _REACTIONS:
             conditions[f"{where}.branch"] = step.branch
-        if step.variants and (total := sum(variant.weight for variant in step.variants)) != 100:  # noqa: PLR2004
-            yield f"{where}.variants", f"The weights sum to {total}; make them sum to 100."
     for where, source in conditions.items():
         if source is not None:
             groups = ("member",) if where.endswith("audience.when") else GROUPS

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from domain.programme.badges import BADGES
+from domain.programme.cascade import is_awaited
 from domain.programme.challenges import CHALLENGES
 from domain.programme.earning import Earnings
 from domain.programme.format import Definition
@@ -87,8 +88,10 @@ def counters(progress: Progress) -> Mapping[str, int]:
 
 
 def is_listened_to(definition: Definition, event: str) -> bool:
-    """Whether a mechanism wants to hear of the event though no earning rule gives anything for it."""
-    return any(event in mechanism.listens(definition) for mechanism in MECHANISMS)
+    """Whether a mechanism or a cascade wants to hear of the event though no earning rule gives anything for it."""
+    return is_awaited(definition.cascades, event) or any(
+        event in mechanism.listens(definition) for mechanism in MECHANISMS
+    )
 
 
 _NOTHING: Final[Mapping[str, Document]] = {}

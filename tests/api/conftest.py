@@ -22,9 +22,12 @@ from domain.problems import NotFound as NotFoundProblem
 from domain.settings import Settings
 from domain.store.clock import SandboxClock
 from domain.store.connection import Store
-from tests.api.shop import opened_client, opened_services, shop
+from tests.api.post import opened_post
+from tests.api.shop import Shop, opened_client, opened_services, shop
+from tests.notifications.conftest import phones, running_phones
+from tests.notifications.phones import Phones
 
-__all__ = ["shop"]
+__all__ = ["phones", "running_phones", "shop"]
 
 
 @strawberry.input
@@ -210,6 +213,13 @@ async def edge(store: Store, settings: Settings) -> AsyncIterator[Edge]:
         DONE.inputs.clear()
         async with opened_client(app) as client:
             yield Edge(app=app, services=services, client=client, clock=clock)
+
+
+@pytest.fixture
+async def post(store: Store, settings: Settings, phones: Phones) -> AsyncIterator[Shop]:
+    """A shop whose pushes go to those phones."""
+    async with opened_post(store, settings, phones) as shop:
+        yield shop
 
 
 def codes(response: httpx.Response) -> list[str]:

@@ -1,32 +1,8 @@
 """Cascades through the API, on the sandbox's clock, to phones behind FCM's stand-in (SEMANTICS §10)."""
 
-from collections.abc import AsyncIterator, Iterator
-
-import pytest
-
-from domain.settings import Settings
-from domain.store.connection import Store
-from tests.api.post import consents, inbox, opened_post, runs, with_phone
+from tests.api.post import consents, inbox, runs, with_phone
 from tests.api.shop import Shop, a_purchase, data
-from tests.notifications.phones import Phones, opened_phones
-
-
-@pytest.fixture(scope="module")
-def running_phones() -> Iterator[Phones]:
-    with opened_phones() as opened:
-        yield opened
-
-
-@pytest.fixture
-def phones(running_phones: Phones) -> Phones:
-    running_phones.forget()
-    return running_phones
-
-
-@pytest.fixture
-async def post(store: Store, settings: Settings, phones: Phones) -> AsyncIterator[Shop]:
-    async with opened_post(store, settings, phones) as shop:
-        yield shop
+from tests.notifications.phones import Phones
 
 
 async def test_joining_starts_a_run_whose_push_is_accepted_and_stands_in_the_inbox(post: Shop, phones: Phones) -> None:

@@ -80,9 +80,9 @@ SEND = {"send": "PUSH", "template": "win-back-1"}
             "Waits beyond the run's end",
         ),
         (
-            {"steps": [{"send": "PUSH", "variants": [{"template": "win-back-1", "weight": 60}]}]},
-            "steps.0.variants",
-            "The weights sum to 60; make them sum to 100.",
+            {"steps": [{"send": "PUSH", "variants": [{"template": "win-back-1", "weight": 0}]}]},
+            "steps.0.variants.0.weight",
+            "Must be at least 1.",
         ),
         ({"id": "a" * 60}, "", "over 50 characters"),
         ({"steps": [SEND] * 100}, "", "more than 100 statistics' labels"),
