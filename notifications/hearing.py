@@ -86,25 +86,21 @@ async def hear_stored(office: Office, slots: Iterable[int], *, now: datetime, li
 
 
 async def hear_dates(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
-    """Hears the dates of the slots that came, and arms those of a new version for some members; how many it was."""
-    where = {"slot": {"$in": sorted(slots)}}
-    due = office.store.recipients.find({**where, "due_at": {"$lte": now}}, {"_id": True}).sort("due_at", 1)
+    """Hears the dates of the slots that came, of at most `limit` members; how many it was."""
+    came = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True, "$lte": now}}
+    due = office.store.recipients.find(came, {"_id": True}).sort("due_at", 1)
     members = [document["_id"] async for document in due.limit(limit)]
-    if not members:
-        current = office.programmes.current.version
-        stale = office.store.recipients.find({**where, "version": {"$lt": current}}, {"_id": True})
-        members = [document["_id"] async for document in stale.limit(limit)]
     await hear_journal(office, members, now=now)
     return len(members)
 
 
-async def earliest_date(office: Office, slots: Iterable[int], *, until: datetime | None = None) -> datetime | None:
-    """When the next date comes to a member of the slots."""
-    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True}}
-    if until is not None:
-        wanted["due_at"] = {"$exists": True, "$lte": until}
-    first = await office.store.recipients.find(wanted, {"due_at": True}).sort("due_at", 1).limit(1).to_list()
-    return first[0]["due_at"] if first else None
+async def hear_stale(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
+    """Arms the dates of the programme in force for members who have another's; how many it was."""
+    older = {"slot": {"$in": sorted(slots)}, "version": {"$lt": office.programmes.current.version}}
+    stale = office.store.recipients.find(older, {"_id": True})
+    members = [document["_id"] async for document in stale.limit(limit)]
+    await hear_journal(office, members, now=now)
+    return len(members)
 
 
 async def _all(tasks: Iterable[Any]) -> None:
@@ -135,6 +131,7 @@ async def _hear(
             recipient_of(office.store, member), party_of(office, member, now=now), _live(office, member)
         )
         if party is None:
+            await office.store.recipients.delete_one({"_id": member})
             return
         cursor = office.store.journal.find({"member": member, "seq": {"$gt": recipient.sequence}})
         entries = [entry_from(document) async for document in cursor.sort("seq", 1).limit(MAX_ENTRIES)]

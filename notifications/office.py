@@ -36,6 +36,17 @@ def _nowhere(_point: str) -> None:
     """Nothing is done at the points that a test may stop at."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Mark:
+    """Until when the journal was heard for a sandbox's clock, by the instant of posting.
+
+    `looked` is how many members' journals were looked through since that was stored.
+    """
+
+    heard_at: datetime | None = None
+    looked: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
     """`at` is called at each point between two effects, by the point's name; `by` is this process's word for itself."""
@@ -47,6 +58,7 @@ class Office:
     claim_seconds: float = CLAIM_SECONDS
     at: Callable[[str], None] = _nowhere
     by: str = field(default_factory=lambda: token_hex(8))
+    mark: Mark = field(default_factory=Mark)
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @asynccontextmanager

@@ -63,11 +63,17 @@ SWITCHES_SECONDS: Final = 0.3
 
 
 async def due_members(
-    office: Office, slots: Iterable[int], *, until: datetime, but: Collection[str] = (), limit: int = BATCH
+    office: Office,
+    slots: Iterable[int],
+    *,
+    until: datetime,
+    known: Switches | None = None,
+    but: Collection[str] = (),
+    limit: int = BATCH,
 ) -> list[str]:
     """Members of the slots with runs that are due and not paused, those due longest first."""
-    known = await switches(office.store)
-    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$lte": until}}
+    known = known or await switches(office.store)
+    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True, "$lte": until}}
     if held := _held(known):
         wanted["cascade"] = held
     if but:
@@ -76,29 +82,30 @@ async def due_members(
     return list(dict.fromkeys([document["member"] async for document in found]))
 
 
-async def earliest_run(office: Office, slots: Iterable[int], *, until: datetime | None = None) -> datetime | None:
-    """When the next run that is not paused is due."""
+async def earliest_run(office: Office, slots: Iterable[int], *, until: datetime) -> datetime | None:
+    """When the next run that is not paused is due, if that is at `until` or before."""
     known = await switches(office.store)
-    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True}}
-    if until is not None:
-        wanted["due_at"] = {"$exists": True, "$lte": until}
+    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True, "$lte": until}}
     if held := _held(known):
         wanted["cascade"] = held
     first = await office.store.runs.find(wanted, {"due_at": True}).sort("due_at", 1).limit(1).to_list()
     return first[0]["due_at"] if first else None
 
 
-async def send_due(office: Office, members: Collection[str], *, now: datetime) -> int:
-    """Takes all due runs of the members as far as they go at `now`; how many of them went on."""
-    gate = asyncio.Semaphore(AT_ONCE)
-    known, read_at = await switches(office.store), time.monotonic()
+async def send_due(office: Office, members: Collection[str], *, now: datetime, known: Switches | None = None) -> int:
+    """Takes all due runs of the members as far as they go at `now`; how many of them went on.
+
+    `known` are the switches, read just now.
+    """
+    gate, read_at = asyncio.Semaphore(AT_ONCE), time.monotonic()
+    latest = known or await switches(office.store)
 
     async def one(member: str) -> int:
-        nonlocal known, read_at
+        nonlocal latest, read_at
         async with gate, office.alone_with(member):
             if time.monotonic() - read_at > SWITCHES_SECONDS:
-                known, read_at = await switches(office.store), time.monotonic()
-            return await _send_due(office, member, known=known, now=now)
+                latest, read_at = await switches(office.store), time.monotonic()
+            return await _send_due(office, member, known=latest, now=now)
 
     done = await asyncio.gather(*(one(member) for member in members), return_exceptions=True)
     for outcome in done:

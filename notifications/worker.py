@@ -12,7 +12,8 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -24,7 +25,6 @@ from domain.ledger.accounts import SlotLost, following
 from domain.ledger.commit import Ledger, Unavailable
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import EntryKind
-from domain.members.birthday import earliest_due as earliest_birthday
 from domain.members.birthday import keep_birthdays
 from domain.members.erasure import finish_erasures
 from domain.payments import due as payments
@@ -34,8 +34,11 @@ from domain.store.clock import Clock, ClockMovedBack, SandboxClock
 from domain.store.connection import Store
 from domain.store.slots import LEASE_SECONDS, SLOTS, Leases
 from notifications import cascades
-from notifications.hearing import hear_journal
+from notifications.agenda import MESSAGES, VALUE, Agenda, Kind, agenda
+from notifications.hearing import hear_journal, hear_stale, hear_stored
 from notifications.office import Office
+from notifications.recall import recall_due
+from notifications.sending import due_members, earliest_run, send_due
 
 BATCH: Final = 200
 LONGEST_SLEEP_SECONDS: Final = 1.0
@@ -47,7 +50,6 @@ STOP_SECONDS: Final = 10.0
 MAX_STALLED: Final = 20
 MAX_STALLED_MESSAGES: Final = 1_000
 MESSAGE_SLEEP_SECONDS: Final = 0.2
-NEVER: Final = datetime.max.replace(tzinfo=UTC)
 CATCH_UP_SECONDS: Final = 0.2
 """How long a wallet may be behind an entry that arrived before it is taken for left behind."""
 
@@ -87,50 +89,107 @@ async def advance(
     began_at = clock.now()
     if to < began_at:
         raise ClockMovedBack(began_at, to)
-    stalled = 0
-    before: tuple[datetime, list[str]] | None = None
-    before_at: datetime | None = None
-    while True:
-        told_at = await _earliest_message(office, now=clock.now(), until=to)
-        due, at_provider, birthday_at = await asyncio.gather(
-            _earliest(store, until=to),
-            payments.earliest_due(store, until=to),
-            earliest_birthday(store, range(SLOTS), until=to),
-        )
-        if provider is None:
-            at_provider = None
-        others = [at for at in (at_provider, birthday_at, None if due is None else due[0]) if at is not None]
-        if office is not None and told_at is not None and told_at < min(others, default=NEVER):
-            stalled = stalled + 1 if told_at == before_at else 0
-            if stalled > MAX_STALLED_MESSAGES:
-                raise Stalled(told_at, await cascades.due_members(office, range(SLOTS), until=told_at))
-            await _move(clock, told_at)
-            await cascades.work(office, range(SLOTS), now=clock.now())
-            before_at = told_at
-            continue
-        if birthday_at is not None and birthday_at <= min(at_provider or to, to if due is None else due[0]):
-            await _move(clock, birthday_at)
-            await _keep_birthdays(ledger, range(SLOTS), office=office, now=clock.now())
-            continue
-        if provider is not None and at_provider is not None and (due is None or at_provider <= due[0]):
-            await _move(clock, at_provider)
-            await payments.work_due(ledger, provider, range(SLOTS), now=clock.now())
-            continue
-        if due is None:
-            break
-        due_at, members = due
-        stalled = stalled + 1 if due == before else 0
-        if stalled > MAX_STALLED:
-            raise Stalled(due_at, members)
-        await _move(clock, due_at)
-        await _do_due(ledger, members)
-        before = due
-    with suppress(ClockMovedBack):
-        await clock.move_to(to)
-    await finish_erasures(ledger, range(SLOTS))
-    return await store.journal.count_documents(
-        {"posted_at": {"$gte": began_at}, "actor": SYSTEM, "kind": {"$exists": True, "$ne": EntryKind.JOIN.value}}
+    way = _Way(store=store, clock=clock, ledger=ledger, to=to, provider=provider, office=office)
+    while await way.go_on():
+        pass
+    posted = {"$gte": began_at}
+    done, _ = await asyncio.gather(
+        store.journal.count_documents(
+            {"posted_at": posted, "actor": SYSTEM, "kind": {"$exists": True, "$ne": EntryKind.JOIN.value}}
+        ),
+        _move(clock, to),
     )
+    return done
+
+
+@dataclass(slots=True, kw_only=True)
+class _Way:
+    """A sandbox's clock on its way to `to`, from one thing that falls due to the next.
+
+    `before` is what was done last, and `stalled` how often that was in a row.
+    """
+
+    store: Store
+    clock: SandboxClock
+    ledger: Ledger
+    to: datetime
+    provider: Provider | None
+    office: Office | None
+    before: object = None
+    stalled: int = 0
+
+    async def go_on(self) -> bool:
+        """Moves to what comes next and does it; False when nothing more comes.
+
+        Of one instant, value comes before messages, which tell of it.
+        """
+        ahead = await self._ahead()
+        if Kind.ERASURE in ahead:
+            await finish_erasures(self.ledger, range(SLOTS))
+        told_at = min((ahead[kind] for kind in (Kind.DATE, Kind.RUN) if kind in ahead), default=None)
+        due = {kind: ahead[kind] for kind in (Kind.BIRTHDAY, Kind.PAYMENT, Kind.WALLET) if kind in ahead}
+        kind = min(due, key=due.__getitem__, default=None)
+        if self.office is not None and told_at is not None and (kind is None or told_at < due[kind]):
+            await self._tell(self.office, ahead, told_at)
+        elif kind is None:
+            return False
+        else:
+            await self._settle(kind, due[kind])
+        return True
+
+    async def _ahead(self) -> Agenda:
+        """What comes, after all that was posted and told is heard."""
+        office = self.office
+        if office is None:
+            return await self._asked(VALUE)
+        now = self.clock.now()
+        heard, ahead = await asyncio.gather(cascades.catch_up(office, now=now), self._asked(VALUE | MESSAGES))
+        while heard or not {Kind.SIGNAL, Kind.RECALL, Kind.STALE}.isdisjoint(ahead):
+            heard = 0
+            if Kind.SIGNAL in ahead:
+                await hear_stored(office, range(SLOTS), now=now)
+            if Kind.RECALL in ahead:
+                await recall_due(office, range(SLOTS), now=now)
+            if Kind.STALE in ahead:
+                await hear_stale(office, range(SLOTS), now=now)
+            ahead = await self._asked(VALUE | MESSAGES)
+        if Kind.RUN in ahead and Kind.PAUSE in ahead:
+            run_at = await earliest_run(office, range(SLOTS), until=self.to)
+            del ahead[Kind.RUN]
+            ahead |= {} if run_at is None else {Kind.RUN: run_at}
+        return ahead
+
+    async def _asked(self, kinds: frozenset[Kind]) -> Agenda:
+        wanted = kinds - {Kind.PAYMENT} if self.provider is None else kinds
+        version = self.ledger.programmes.current.version
+        return await agenda(self.store, range(SLOTS), until=self.to, version=version, kinds=wanted)
+
+    async def _tell(self, office: Office, ahead: Agenda, at: datetime) -> None:
+        self._note(at)
+        if self.stalled > MAX_STALLED_MESSAGES:
+            raise Stalled(at, await due_members(office, range(SLOTS), until=at))
+        await _move(self.clock, at)
+        await cascades.do(office, range(SLOTS), ahead, now=self.clock.now())
+
+    async def _settle(self, kind: Kind, at: datetime) -> None:
+        if kind is Kind.WALLET:
+            members = [wallet["_id"] for wallet in await _due(self.store, range(SLOTS), until=at)]
+            self._note((at, members))
+            if self.stalled > MAX_STALLED:
+                raise Stalled(at, members)
+        await _move(self.clock, at)
+        match kind:
+            case Kind.BIRTHDAY:
+                await _keep_birthdays(self.ledger, range(SLOTS), office=self.office, now=self.clock.now())
+            case Kind.PAYMENT:
+                assert self.provider is not None
+                await payments.work_due(self.ledger, self.provider, range(SLOTS), now=self.clock.now())
+            case _:
+                await _do_due(self.ledger, members)
+
+    def _note(self, done: object) -> None:
+        self.stalled = self.stalled + 1 if done == self.before else 0
+        self.before = done
 
 
 class Worker:
@@ -315,9 +374,9 @@ class Worker:
 
     async def _send_apart(self, office: Office, slots: Collection[int], now: datetime) -> int:
         done = 0
-        for member in await cascades.due_members(office, slots, until=now, but=self._set_aside()):
+        for member in await due_members(office, slots, until=now, but=self._set_aside()):
             try:
-                done += await cascades.send_due(office, [member], now=now)
+                done += await send_due(office, [member], now=now)
             except (PyMongoError, Unavailable):
                 raise
             except Exception:
@@ -357,14 +416,6 @@ class Worker:
         return list(self._aside)[-MAX_SET_ASIDE:]
 
 
-async def _earliest_message(office: Office | None, *, now: datetime, until: datetime) -> datetime | None:
-    """When the next date comes or run is due, after all that was posted and told was heard."""
-    if office is None:
-        return None
-    await cascades.catch_up(office, range(SLOTS), now=now)
-    return await cascades.earliest(office, range(SLOTS), until=until)
-
-
 async def _keep_birthdays(ledger: Ledger, slots: Iterable[int], *, office: Office | None, now: datetime) -> int:
     """The awards that are due; members whose birthday or zone changed are among them, so their dates are armed anew."""
     slots = list(slots)
@@ -394,15 +445,6 @@ async def _behind(store: Store, heads: Mapping[str, int]) -> dict[str, int]:
     cursor = wallets.find({"_id": {"$in": list(heads)}}, {"seq": 1})
     stored = {wallet["_id"]: wallet["seq"] async for wallet in cursor}
     return {member: head for member, head in heads.items() if stored.get(member, 0) < head}
-
-
-async def _earliest(store: Store, *, until: datetime) -> tuple[datetime, list[str]] | None:
-    """The earliest instant not after `until` at which something is due, and wallets due at it."""
-    first = await _due(store, range(SLOTS), until=until, limit=1)
-    if not first:
-        return None
-    due_at: datetime = first[0]["next_due_at"]
-    return due_at, [wallet["_id"] for wallet in await _due(store, range(SLOTS), until=due_at)]
 
 
 async def _due(

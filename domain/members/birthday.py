@@ -18,7 +18,7 @@ from domain.ledger.commit import Ledger, Unavailable
 from domain.ledger.expiry import local_date, start_of_day
 from domain.members.enrolment import joined
 from domain.members.member import celebrated, member_from, zone_of
-from domain.store.connection import Document, Store
+from domain.store.connection import Document
 
 BATCH: Final = 50
 PUT_OFF: Final = timedelta(hours=1)
@@ -30,13 +30,6 @@ def next_birthday(birthday: date, first: date) -> date:
     """The first day, not before `first`, on which the birthday is kept."""
     this_year = celebrated(birthday, first.year)
     return this_year if this_year >= first else celebrated(birthday, first.year + 1)
-
-
-async def earliest_due(store: Store, slots: Iterable[int], *, until: datetime) -> datetime | None:
-    """The earliest instant not after `until` at which a member of the slots is to be looked at."""
-    wanted = {"slot": {"$in": sorted(slots)}, "birthday_due_at": {"$lte": until}}
-    first = await store.members.find(wanted, {"birthday_due_at": 1}).sort("birthday_due_at", 1).limit(1).to_list()
-    return None if not first else first[0]["birthday_due_at"]
 
 
 async def keep_birthdays(ledger: Ledger, slots: Iterable[int], *, now: datetime) -> int:

@@ -20,7 +20,7 @@ from domain.payments.refund import ensure_refund, refund_due_from, send_refund
 from domain.payments.top_up import close_overdue, top_up_from
 from domain.payments.webhook import hand_over
 from domain.store.codec import to_bson
-from domain.store.connection import Document, Store
+from domain.store.connection import Document
 
 BATCH: Final = 50
 FIRST_WAIT: Final = timedelta(seconds=30)
@@ -64,15 +64,6 @@ async def work_due(ledger: Ledger, provider: Provider, slots: Iterable[int], *, 
         await _or_put_off(sending, store.top_up_refunds, found, now)
     await hand_over(ledger, provider)
     return len(top_ups) + len(refunds)
-
-
-async def earliest_due(store: Store, *, until: datetime) -> datetime | None:
-    """The earliest instant not after `until` at which something is due for payments."""
-    instants: list[datetime] = []
-    for collection in (store.top_ups, store.top_up_refunds):
-        first = await collection.find({"due_at": {"$lte": until}}, {"due_at": 1}).sort("due_at", 1).limit(1).to_list()
-        instants += [each["due_at"] for each in first]
-    return min(instants, default=None)
 
 
 def _last_payment(entries: Iterable[Entry]) -> Entry | None:
