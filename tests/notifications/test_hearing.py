@@ -1,12 +1,14 @@
 """How a member's signals are heard when whoever heard them dies on the way (SEMANTICS §10.1, §10.3)."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 import pytest
 
 from notifications.hearing import hear_journal
 from notifications.office import Office
+from notifications.worker import advance
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 
@@ -50,3 +52,28 @@ async def test_a_cooldown_holds_though_whoever_started_the_run_died_before_that_
         ("WAITING", "started", "purchase"),
         ("CANCELLED", "not started", "cooling down"),
     ]
+
+
+LAPSED: Final = """
+cascades:
+  - id: lapsed
+    category: SERVICE
+    trigger: {event: lapsed, days: 3}
+    steps: [{send: PUSH, template: thanks}]
+templates:
+  thanks: {en: {title: Thanks, body: "Come again."}}
+"""
+
+
+async def test_dates_of_a_programme_published_just_now_come_though_the_clock_moves_at_once(
+    shop_with: OpenShop,
+) -> None:
+    shop = await shop_with(ONCE_A_WEEK)
+    member = await shop.member()
+    await shop.buy(member, 12_00)
+    await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + timedelta(days=1), office=an_office(shop))
+    await shop.publish(LAPSED)
+
+    await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + timedelta(days=4), office=an_office(shop))
+
+    assert await shop.store.runs.count_documents({"member": member.id, "event": "lapsed"}) == 1
