@@ -55,8 +55,16 @@ async def do(office: Office, slots: Iterable[int], ahead: Agenda, *, now: dateti
     return heard + await send_due(office, members, now=now, known=known)
 
 
-async def catch_up(office: Office, *, now: datetime) -> int:
-    """Hears all that was posted up to now, for a clock that is about to move; how many members it was of.
+async def catch_up(office: Office, slots: Iterable[int], *, now: datetime) -> int:
+    """Hears all that was posted and told up to now, for a clock that is about to move; how much it was."""
+    slots, done = list(slots), await hear_posted(office, now=now)
+    while heard := await hear_stored(office, slots, now=now) + await recall_due(office, slots, now=now):
+        done += heard
+    return done
+
+
+async def hear_posted(office: Office, *, now: datetime) -> int:
+    """Hears all that was posted up to now; of how many members it was.
 
     How far the journal was heard is known by the instant of posting, so that nothing is looked through twice.
     """

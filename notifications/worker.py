@@ -35,9 +35,8 @@ from domain.store.connection import Store
 from domain.store.slots import LEASE_SECONDS, SLOTS, Leases
 from notifications import cascades
 from notifications.agenda import MESSAGES, VALUE, Agenda, Kind, agenda
-from notifications.hearing import hear_journal, hear_stale, hear_stored
+from notifications.hearing import hear_journal, hear_stale
 from notifications.office import Office
-from notifications.recall import recall_due
 from notifications.sending import due_members, earliest_run, send_due
 
 BATCH: Final = 200
@@ -143,13 +142,11 @@ class _Way:
         if office is None:
             return await self._asked(VALUE)
         now = self.clock.now()
-        heard, ahead = await asyncio.gather(cascades.catch_up(office, now=now), self._asked(VALUE | MESSAGES))
+        heard, ahead = await asyncio.gather(cascades.hear_posted(office, now=now), self._asked(VALUE | MESSAGES))
         while heard or not {Kind.SIGNAL, Kind.RECALL, Kind.STALE}.isdisjoint(ahead):
             heard = 0
-            if Kind.SIGNAL in ahead:
-                await hear_stored(office, range(SLOTS), now=now)
-            if Kind.RECALL in ahead:
-                await recall_due(office, range(SLOTS), now=now)
+            if Kind.SIGNAL in ahead or Kind.RECALL in ahead:
+                await cascades.catch_up(office, range(SLOTS), now=now)
             if Kind.STALE in ahead:
                 await hear_stale(office, range(SLOTS), now=now)
             ahead = await self._asked(VALUE | MESSAGES)

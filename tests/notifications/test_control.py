@@ -86,7 +86,7 @@ async def test_a_run_that_slipped_past_the_stop_is_ended_when_it_is_due(
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, now=shop.clock.now())
+    await cascades.catch_up(office, range(64), now=shop.clock.now())
     before = await shop.store.runs.find().to_list()
     await set_state(shop.store, ALL, STOPPED, now=shop.clock.now())
     for run in before:
@@ -103,7 +103,7 @@ async def test_a_run_that_slipped_past_the_stop_is_ended_though_its_cascade_is_l
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, now=shop.clock.now())
+    await cascades.catch_up(office, range(64), now=shop.clock.now())
     before = await runs_of(shop, "receipt")
     await set_state(shop.store, "receipt", STOPPED, now=shop.clock.now())
     await set_state(shop.store, "receipt", LIVE, now=shop.clock.now())
@@ -123,7 +123,7 @@ async def test_all_paused_lets_a_stopped_cascade_end_and_nothing_else_go(
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, now=shop.clock.now())
+    await cascades.catch_up(office, range(64), now=shop.clock.now())
     before = await runs_of(shop, "receipt")
     await set_state(shop.store, "receipt", STOPPED, now=shop.clock.now())
     await shop.store.runs.replace_one({"_id": before[0]["_id"]}, before[0])
