@@ -3,12 +3,12 @@
 An object costs 1, a page 2 and n times what one of its items costs, a mutation 10; a plain value costs nothing, and
 a list that has no pages counts as one object, but for the results of a list of inputs, which count once for each
 input. Introspection has prices of its own, since what hangs under it is cheap to ask and dear to answer. What is
-under @skip or @include counts. The price of a document is worked out once; only sizes that come as variables are
-left to fill in.
+under @skip or @include counts. The price of a document is worked out once, before it is validated, so that what is too
+dear whatever its variables costs little to refuse; only sizes that come as variables are left to fill in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graphql import (
@@ -74,6 +74,11 @@ class Price:
         """The cost with those variables, never less than 1."""
         return max(1, _sum(self, variables))
 
+    @property
+    def least(self) -> int:
+        """The cost when all sizes that come as variables are 0, never less than 1."""
+        return max(1, _least(self))
+
     def plus(self, other: "Price") -> "Price":
         return Price(fixed=self.fixed + other.fixed, repeated=self.repeated + other.repeated)
 
@@ -87,16 +92,32 @@ def _sum(price: Price, variables: Mapping[str, Any]) -> int:
     return price.fixed + sum(count.of(variables) * _sum(each, variables) for count, each in price.repeated)
 
 
+def _least(price: Price) -> int:
+    fixed = (count.number * _least(each) for count, each in price.repeated if count.variable is None)
+    return price.fixed + sum(fixed)
+
+
 def price_of(
     schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
 ) -> Price:
-    """The price of an operation of a valid document."""
+    """The price of an operation of a document within its limits, see :mod:`api.limits`.
+
+    What validation will refuse costs nothing: unknown fields, types and fragments, and a cycle of fragments all in all.
+    """
     root = schema.get_root_type(operation.operation)
-    assert root is not None, "validated"
+    if root is None:
+        return Price()
     defaults = {each.variable.name.value: each.default_value for each in operation.variable_definitions or ()}
     book = _Book(schema=schema, fragments=fragments, defaults=defaults)
     field = MUTATION_COST if operation.operation is OperationType.MUTATION else OBJECT_COST
-    return book.selected(root, operation.selection_set, field=field)
+    try:
+        return book.selected(root, operation.selection_set, field=field)
+    except _CycleFound:
+        return Price()
+
+
+class _CycleFound(Exception):  # noqa: N818 -- says what is the case
+    """A fragment spreads itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +125,12 @@ class _Book:
     schema: GraphQLSchema
     fragments: Mapping[str, FragmentDefinitionNode]
     defaults: Mapping[str, ValueNode | None]
+    entered: set[str] = field(default_factory=set)
+    known: dict[tuple[str, int, Count | None], Price] = field(default_factory=dict)
 
     def selected(
         self,
-        owner: GraphQLNamedType,
+        owner: GraphQLNamedType | None,
         selections: SelectionSetNode,
         *,
         field: int = OBJECT_COST,
@@ -123,12 +146,23 @@ class _Book:
                 inside = owner if condition is None else self._type(condition.name.value)
                 total = total.plus(self.selected(inside, node.selection_set, field=field, page=page))
             elif isinstance(node, FragmentSpreadNode):
-                fragment = self.fragments[node.name.value]
-                inside = self._type(fragment.type_condition.name.value)
-                total = total.plus(self.selected(inside, fragment.selection_set, field=field, page=page))
+                total = total.plus(self._spread(node.name.value, field=field, page=page))
         return total
 
-    def _field(self, owner: GraphQLNamedType, node: FieldNode, *, field: int, page: Count | None) -> Price:
+    def _spread(self, name: str, *, field: int, page: Count | None) -> Price:
+        """The price of what the fragment selects, worked out once. Raises _CycleFound."""
+        fragment, known = self.fragments.get(name), self.known.get((name, field, page))
+        if fragment is None or known is not None:
+            return known or Price()
+        if name in self.entered:
+            raise _CycleFound
+        self.entered.add(name)
+        inside = self._type(fragment.type_condition.name.value)
+        price = self.known[name, field, page] = self.selected(inside, fragment.selection_set, field=field, page=page)
+        self.entered.discard(name)
+        return price
+
+    def _field(self, owner: GraphQLNamedType | None, node: FieldNode, *, field: int, page: Count | None) -> Price:
         name = node.name.value
         if name in _INTROSPECTION:
             return Price(fixed=_INTROSPECTION[name])
@@ -155,10 +189,8 @@ class _Book:
             )
         return Price(fixed=field).plus(inside)
 
-    def _type(self, name: str) -> GraphQLNamedType:
-        found = self.schema.get_type(name)
-        assert found is not None, "validated"
-        return found
+    def _type(self, name: str) -> GraphQLNamedType | None:
+        return self.schema.get_type(name)
 
     def _count(self, node: FieldNode, definition: GraphQLField, argument: str) -> Count:
         default = definition.args[argument].default_value

@@ -161,12 +161,7 @@ class Documents:
         """What the operation costs with these variables. Raises RequestError for more than one may cost."""
         cost = operation.price.of(variables)
         if cost > MAX_COST:
-            error = ExposedError(
-                f"The operation costs {cost}; at most {MAX_COST} is allowed. Ask for less, or in smaller pages.",
-                code=TOO_COSTLY,
-                details={"cost": cost, "maximum": MAX_COST},
-            )
-            raise RequestError([error], code=TOO_COSTLY)
+            raise _too_costly(cost)
         return cost
 
     def select(self, document: Document, name: str | None) -> Operation:
@@ -242,7 +237,11 @@ class Documents:
         made = create_source_event_stream(executor)
         source = await made if isawaitable(made) else made
         if isinstance(source, ExecutionResult):
-            raise RequestError(source.errors or [], code=BAD_USER_INPUT)
+            errors = source.errors or []
+            for original in (error.original_error for error in errors):
+                if original is not None and not isinstance(original, GraphQLError):
+                    raise original  # a failure of ours, which whoever called masks
+            raise RequestError(errors, code=BAD_USER_INPUT)
         async with aclosing(cast("AsyncGenerator[Any, None]", source)):
             try:
                 async for event in source:
@@ -270,6 +269,12 @@ class Documents:
             raise RequestError([error], code=PARSE_FAILED) from None
         if errors := limit_errors(parsed):
             raise RequestError(errors, code=VALIDATION_FAILED)
+        fragments = {node.name.value: node for node in parsed.definitions if isinstance(node, FragmentDefinitionNode)}
+        operations = [node for node in parsed.definitions if isinstance(node, OperationDefinitionNode)]
+        prices = [price_of(self._schema, node, fragments) for node in operations]
+        # Before it is validated, which takes longer than all else.
+        if prices and (least := min(price.least for price in prices)) > MAX_COST:
+            raise _too_costly(least)
         errors = validate(
             self._schema,
             parsed,
@@ -279,7 +284,11 @@ class Documents:
         )
         if errors:
             raise RequestError(errors, code=VALIDATION_FAILED)
-        return Document(operations=_operations(self._schema, parsed))
+        made = [
+            _operation(self._schema, parsed, node, price=price, fragments=fragments)
+            for node, price in zip(operations, prices, strict=True)
+        ]
+        return Document(operations={each.name: each for each in made})
 
     def _variable_errors(self, operation: Operation, variables: Mapping[str, Any]) -> list[GraphQLError]:
         """The errors of the variables once more, each with its path: graphql-core tells it in words only."""
@@ -303,24 +312,35 @@ async def _awaited(outcome: Awaitable[ExecutionResult]) -> ExecutionResult:
     return await outcome
 
 
-def _operations(schema: GraphQLSchema, parsed: DocumentNode) -> dict[str | None, Operation]:
-    fragments = {node.name.value: node for node in parsed.definitions if isinstance(node, FragmentDefinitionNode)}
-    operations: dict[str | None, Operation] = {}
-    for node in parsed.definitions:
-        if isinstance(node, OperationDefinitionNode):
-            root = schema.get_root_type(node.operation)
-            assert root is not None, "validated"
-            touched = _touched(schema, root, node.selection_set, fragments)
-            operations[node.name.value if node.name else None] = Operation(
-                document=parsed,
-                name=node.name.value if node.name else None,
-                kind=node.operation,
-                node=node,
-                guarded=tuple(each for each in touched if each in access.TABLE),
-                introspects=any(each.partition(".")[2] in _INTROSPECTION for each in touched),
-                price=price_of(schema, node, fragments),
-            )
-    return operations
+def _too_costly(cost: int) -> RequestError:
+    error = ExposedError(
+        f"The operation costs {cost}; at most {MAX_COST} is allowed. Ask for less, or in smaller pages.",
+        code=TOO_COSTLY,
+        details={"cost": cost, "maximum": MAX_COST},
+    )
+    return RequestError([error], code=TOO_COSTLY)
+
+
+def _operation(
+    schema: GraphQLSchema,
+    parsed: DocumentNode,
+    node: OperationDefinitionNode,
+    *,
+    price: Price,
+    fragments: Mapping[str, FragmentDefinitionNode],
+) -> Operation:
+    root = schema.get_root_type(node.operation)
+    assert root is not None, "validated"
+    touched = _touched(schema, root, node.selection_set, fragments)
+    return Operation(
+        document=parsed,
+        name=node.name.value if node.name else None,
+        kind=node.operation,
+        node=node,
+        guarded=tuple(each for each in touched if each in access.TABLE),
+        introspects=any(each.partition(".")[2] in _INTROSPECTION for each in touched),
+        price=price,
+    )
 
 
 def _touched(

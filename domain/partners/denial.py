@@ -55,6 +55,7 @@ class Denials:
         self._denials = store.denials
         self._known: frozenset[str] = frozenset()
         self._read_at = -math.inf
+        self._forgotten = 0
         self._reading = asyncio.Lock()
 
     async def denied(self, names: frozenset[str], now: datetime) -> bool:
@@ -65,13 +66,16 @@ class Denials:
 
     def forget(self) -> None:
         """Read again before the next answer: this process has denied something."""
+        self._forgotten += 1
         self._read_at = -math.inf
 
     async def _read(self, now: datetime) -> None:
         async with self._reading:
             if time.monotonic() - self._read_at < READ_EVERY_SECONDS:
                 return
-            asked_at = time.monotonic()
+            asked_at, forgotten = time.monotonic(), self._forgotten
             found = self._denials.find({"until": {"$gt": now}}, {"_id": True})
             self._known = frozenset([document["_id"] async for document in found])
-            self._read_at = asked_at
+            if forgotten == self._forgotten:
+                # Else something was denied meanwhile, which this reading may have missed.
+                self._read_at = asked_at

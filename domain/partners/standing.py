@@ -4,6 +4,7 @@ Access tokens are verified without a look-up, so a disabled partner's would live
 asks the database once per partner and half minute, and so stops them within a minute (SEMANTICS §9.6).
 """
 
+import math
 import time
 from collections import OrderedDict
 from typing import Final
@@ -22,15 +23,19 @@ class Standing:
     def __init__(self, store: Store) -> None:
         self._partners = store.partners
         self._known: OrderedDict[str, tuple[float, bool, Allowance | None]] = OrderedDict()
+        self._forgotten = 0
 
     async def welcome(self, client_id: str) -> bool:
         """True for a partner that exists and is not disabled."""
         known = self._known.get(client_id)
         if known is not None and time.monotonic() - known[0] < KNOWN_FOR_SECONDS:
             return known[1]
-        asked_at = time.monotonic()
+        asked_at, forgotten = time.monotonic(), self._forgotten
         document = await self._partners.find_one({"_id": client_id}, {"disabled": True, "allowance": True})
         welcome = document is not None and not document["disabled"]
+        if forgotten != self._forgotten:
+            # This process changed a partner meanwhile, which may be this one: what was read serves this once.
+            asked_at = -math.inf
         self._known[client_id] = (asked_at, welcome, allowance_from(document or {}))
         self._known.move_to_end(client_id)
         if len(self._known) > KNOWN_PARTNERS:
@@ -44,4 +49,5 @@ class Standing:
 
     def forget(self, client_id: str) -> None:
         """Ask the database again, for what is known of this partner is known to be old."""
+        self._forgotten += 1
         self._known.pop(client_id, None)

@@ -6,6 +6,7 @@ comes from the server's answers.
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +21,16 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
+    OperationType,
     build_schema,
     get_named_type,
     is_leaf_type,
 )
 
 from api.access import TABLE, Anonymous, Caller, MemberCaller, PartnerCaller, StaffCaller, allows
+from api.context import Context
+from api.documents import Documents, RequestError
+from api.schema import build_schema as build_api
 from domain.partners.scopes import PARTNER_SCOPES, STAFF_SCOPES
 from domain.settings import Settings
 from domain.store.connection import Store
@@ -49,6 +54,8 @@ SCALARS: Final = {
 }
 CAREFUL: Final = {"Mutation.eraseMe": '(confirm: " ")'}
 """Arguments that leave the member in place for the next question."""
+NO_ANSWERS: Final = {"INTERNAL", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "RATE_LIMITED", "UNAVAILABLE"}
+"""Errors that say nothing of who may do what."""
 _keys = count(1)
 
 
@@ -127,6 +134,8 @@ def document(coordinate: str, schema: GraphQLSchema, *, way: str) -> str | None:
             return f"mutation {{ {asked} }}"
         case "Member":
             return f"{{ {way} {{ id {asked} }} }}"
+        case "Subscription":
+            return f"subscription {{ {asked} }}"
         case _:
             return None
 
@@ -145,6 +154,17 @@ async def token_of(shop: Shop, caller: Caller, member: str) -> str | None:
             return (await tokens.issue_staff_token("ana", caller.scopes, now)).text
 
 
+def really(caller: Caller, shop: Shop, member: str) -> Caller:
+    """The caller with the ids of the till and the member that there are."""
+    match caller:
+        case PartnerCaller():
+            return replace(caller, client_id=shop.till_id, member_id=member if caller.member_id else None)
+        case MemberCaller():
+            return replace(caller, member_id=member)
+        case _:
+            return caller
+
+
 def on_the_way(caller: Caller) -> Caller:
     """The caller with what it takes to reach a member at all."""
     match caller:
@@ -158,8 +178,30 @@ def on_the_way(caller: Caller) -> Caller:
 
 def refusals(answered: dict[str, Any]) -> set[str]:
     codes = {error["extensions"]["code"] for error in answered.get("errors", ())}
-    assert codes.isdisjoint({"INTERNAL", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "RATE_LIMITED"}), answered
+    assert codes.isdisjoint(NO_ANSWERS), answered
     return codes & {"FORBIDDEN", "UNAUTHENTICATED"}
+
+
+async def refused_stream(shop: Shop, asked: str, token: str | None) -> set[str]:
+    """The codes with which a subscription is refused as server-sent events."""
+    headers = {"Accept": "text/event-stream"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    response = await shop.http.post("/graphql", json={"query": asked}, headers=headers)
+    assert response.status_code in {401, 403}
+    return refusals(response.json())
+
+
+async def unadmitted(shop: Shop, documents: Documents, asked: str, caller: Caller) -> set[str]:
+    """The codes of an operation that is run without having been admitted, as no transport does."""
+    operation = documents.select(documents.prepare(asked), None)
+
+    def context() -> Context:
+        return Context(caller=caller, request_id="r", now=shop.clock.now(), locale=None, wallet=shop.services)
+
+    if operation.kind is not OperationType.SUBSCRIPTION:
+        return refusals((await documents.run(operation, {}, context())).body)
+    with pytest.raises(RequestError) as refused:
+        await anext(documents.subscribe(operation, {}, context))
+    return refusals(refused.value.response("r"))
 
 
 @pytest.mark.parametrize("name", CALLERS)
@@ -177,6 +219,12 @@ async def test_every_caller_touches_what_the_table_says_and_nothing_else(
             continue
         if caller not in tokens:
             tokens[caller] = await token_of(shop, caller, member)
+        if coordinate.startswith("Subscription."):
+            if not allows(caller, requirement):
+                assert await refused_stream(shop, asked, tokens[caller]) == {
+                    "UNAUTHENTICATED" if isinstance(caller, Anonymous) else "FORBIDDEN"
+                }
+            continue
         answered = await shop.ask(asked, token=tokens[caller])
         told = refusals(answered)
         expected = set() if allows(caller, requirement) else {"FORBIDDEN"}
@@ -186,6 +234,31 @@ async def test_every_caller_touches_what_the_table_says_and_nothing_else(
             wrong.append((coordinate, answered))
 
     assert wrong == []
+
+
+async def test_the_guard_in_front_of_the_resolvers_refuses_by_itself_what_the_table_does_not_allow(
+    shop: Shop, schema: GraphQLSchema
+) -> None:
+    member = await shop.enrol()
+    documents = Documents(build_api(sandbox=True), open_to_all=True)
+    before = await shop.posted()
+    passed = []
+    for caller in (
+        CALLERS[name] for name in ("anonymous", "member", "partner nothing", "delegate nothing", "staff nothing")
+    ):
+        known = really(caller, shop, member)
+        for coordinate, requirement in TABLE.items():
+            reaching = on_the_way(known) if coordinate.startswith("Member.") else known
+            own = getattr(reaching, "member_id", None) is not None
+            asked = document(coordinate, schema, way="me" if own else f'member(by: {{id: "{member}"}})')
+            if asked is None or allows(reaching, requirement):
+                continue
+            told = await unadmitted(shop, documents, asked, reaching)
+            if told != {"UNAUTHENTICATED" if isinstance(caller, Anonymous) else "FORBIDDEN"}:
+                passed.append((coordinate, reaching, told))
+
+    assert passed == []
+    assert await shop.posted() == before
 
 
 def test_the_table_says_what_the_contract_says() -> None:

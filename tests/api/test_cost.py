@@ -48,6 +48,41 @@ def test_an_operation_costs(text: str, variables: dict[str, object], cost: int) 
     assert price_of(SCHEMA, operation, fragments).of(variables) == cost
 
 
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        (THOUSAND, 1_000),
+        ("query($n: Int = 7) { me { rewards(first: $n) { nodes { id } } wallet { version } } }", 1 + 2 + 1),
+        ("{ me { ...A } } fragment A on Member { wallet { version } ...B } fragment B on Member { ...A }", 1),
+        ("{ me { ...Unknown nothing { at { all } } ... on Nobody { id } } }", 1),
+        ("{ me { ...F0 } } " + "".join(f"fragment F{n} on Member {{ ...F{n + 1} ...F{n + 1} }}" for n in range(50)), 1),
+        ("fragment F0 on Member { id ...F1 ...F1 } fragment F1 on Member { ...F0 ...F0 } { me { ...F1 } }", 1),
+    ],
+    ids=["no sizes", "sizes as variables", "a cycle", "unknown names", "an empty bomb", "a cycle with a field"],
+)
+def test_what_it_costs_at_least_is_known_before_the_document_is_validated(text: str, least: int) -> None:
+    document = parse(text)
+    fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
+    (operation,) = (each for each in document.definitions if isinstance(each, OperationDefinitionNode))
+
+    assert price_of(SCHEMA, operation, fragments).least == least
+
+
+async def test_of_two_operations_the_one_that_is_not_too_dear_runs(shop: Shop) -> None:
+    both = f"query Dear {THOUSAND.replace('me {', 'me { referral { code }', 1)} query Cheap {{ programme {{ name }} }}"
+    token = await shop.member_token(await shop.enrol())
+
+    answers = []
+    for name in ("Cheap", "Dear"):
+        body = {"query": both, "operationName": name}
+        answers.append(
+            (await shop.http.post("/graphql", json=body, headers={"Authorization": f"Bearer {token}"})).json()
+        )
+
+    assert answers[0]["data"]["programme"]["name"]
+    assert codes(answers[1]) == ["QUERY_TOO_COSTLY"]
+
+
 async def test_a_thousand_is_served_with_its_cost_and_one_more_is_refused(shop: Shop) -> None:
     member = await shop.enrol()
     dearer = THOUSAND.replace("me {", "me { referral { code }", 1)
