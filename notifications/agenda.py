@@ -13,13 +13,15 @@ from typing import Any, Final
 from domain.store import collections
 from domain.store.connection import Store
 from notifications.control import CascadeState
+from notifications.setback import members_aside, not_aside
 
 
 class Kind(StrEnum):
     """SIGNAL: one that was not heard. DATE, RUN, WALLET, PAYMENT, BIRTHDAY: due.
 
     STALE: dates of a member that are armed by another version of the programme. PAUSE: a cascade that is paused.
-    RECALL: a push to be taken off a screen. ERASURE: one that was cut short. These four are always at hand.
+    RECALL: a push to be taken off a screen. ERASURE: one that was cut short. ASIDE: a member who is left alone after a
+    setback; UP_AGAIN: one who was for long enough. These are always at hand.
     """
 
     SIGNAL = "SIGNAL"
@@ -32,9 +34,13 @@ class Kind(StrEnum):
     PAYMENT = "PAYMENT"
     BIRTHDAY = "BIRTHDAY"
     ERASURE = "ERASURE"
+    ASIDE = "ASIDE"
+    UP_AGAIN = "UP_AGAIN"
 
 
-MESSAGES: Final = frozenset({Kind.SIGNAL, Kind.RECALL, Kind.DATE, Kind.STALE, Kind.RUN, Kind.PAUSE})
+MESSAGES: Final = frozenset(
+    {Kind.SIGNAL, Kind.RECALL, Kind.DATE, Kind.STALE, Kind.RUN, Kind.PAUSE, Kind.ASIDE, Kind.UP_AGAIN}
+)
 VALUE: Final = frozenset({Kind.WALLET, Kind.PAYMENT, Kind.BIRTHDAY, Kind.ERASURE})
 
 Agenda = dict[Kind, datetime]
@@ -54,8 +60,19 @@ class _Queue:
 async def agenda(
     store: Store, slots: Iterable[int], *, until: datetime, version: int, kinds: Collection[Kind]
 ) -> Agenda:
-    """The first of each of the kinds in the slots that comes at `until` or before; `version` is the programme's."""
-    queues = [queue for queue in _queues(sorted(slots), version) if queue.kind in kinds]
+    """The first of each of the kinds in the slots that comes at `until` or before; `version` is the programme's.
+
+    What is of members who are set aside is left out; it takes a second look when there are any.
+    """
+    slots = sorted(slots)
+    found = await _look(store, [each for each in _queues(slots, version) if each.kind in kinds], until=until)
+    if Kind.ASIDE in found and not found.keys().isdisjoint({Kind.SIGNAL, Kind.RUN}):
+        aside = await members_aside(store, slots)
+        found = await _look(store, [each for each in _queues(slots, version, aside) if each.kind in kinds], until=until)
+    return found
+
+
+async def _look(store: Store, queues: Iterable[_Queue], *, until: datetime) -> Agenda:
     first, *others = [(queue.collection, _first(queue, until)) for queue in queues]
     unions = [{"$unionWith": {"coll": collection, "pipeline": stages}} for collection, stages in others]
     found: Agenda = {}
@@ -65,21 +82,35 @@ async def agenda(
     return found
 
 
-def _queues(slots: list[int], version: int) -> list[_Queue]:
-    here = {"slot": {"$in": slots}}
+def _queues(slots: list[int], version: int, aside: Collection[str] = ()) -> list[_Queue]:
+    here, now = {"slot": {"$in": slots}}, datetime.now(UTC)
+    well: dict[str, Any] = {**here, "retry_at": {"$exists": False}}
+    others: dict[str, Any] = {**here, "member": {"$nin": list(aside)}} if aside else here
     return [
-        _Queue(kind=Kind.SIGNAL, collection=collections.SIGNALS, field="at", where={**here, "pending": True}),
+        _Queue(kind=Kind.SIGNAL, collection=collections.SIGNALS, field="at", where={**others, "pending": True}),
         _Queue(
             kind=Kind.RECALL,
             collection=collections.RUNS,
             field=None,
-            where={**here, "recall_at": {"$exists": True, "$lte": datetime.now(UTC)}},
+            where={**here, "recall_at": {"$exists": True, "$lte": now}},
         ),
-        _Queue(kind=Kind.DATE, collection=collections.RECIPIENTS, field="due_at", where=here),
+        _Queue(kind=Kind.DATE, collection=collections.RECIPIENTS, field="due_at", where=well),
         _Queue(
-            kind=Kind.STALE, collection=collections.RECIPIENTS, field=None, where={**here, "version": {"$lt": version}}
+            kind=Kind.STALE, collection=collections.RECIPIENTS, field=None, where={**well, "version": {"$lt": version}}
         ),
-        _Queue(kind=Kind.RUN, collection=collections.RUNS, field="due_at", where=here),
+        _Queue(
+            kind=Kind.ASIDE,
+            collection=collections.RECIPIENTS,
+            field=None,
+            where={**here, "retry_at": {"$exists": True, "$gt": now}},
+        ),
+        _Queue(
+            kind=Kind.UP_AGAIN,
+            collection=collections.RECIPIENTS,
+            field=None,
+            where={**here, "retry_at": {"$exists": True, "$lte": now}},
+        ),
+        _Queue(kind=Kind.RUN, collection=collections.RUNS, field="due_at", where={**others, **not_aside()}),
         _Queue(
             kind=Kind.PAUSE,
             collection=collections.CASCADE_STATES,

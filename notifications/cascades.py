@@ -15,7 +15,7 @@ from domain.store.codec import to_bson
 from domain.store.collections import RECIPIENTS
 from notifications.agenda import MESSAGES, Agenda, Kind, agenda
 from notifications.control import switches
-from notifications.hearing import hear_dates, hear_journal, hear_stale, hear_stored
+from notifications.hearing import hear_again, hear_dates, hear_journal, hear_stale, hear_stored
 from notifications.office import Office
 from notifications.recall import recall_due
 from notifications.sending import due_members, send_due
@@ -48,6 +48,8 @@ async def do(office: Office, slots: Iterable[int], ahead: Agenda, *, now: dateti
         heard += await hear_dates(office, slots, now=now)
     elif Kind.STALE in ahead:
         heard += await hear_stale(office, slots, now=now)
+    if Kind.UP_AGAIN in ahead:
+        heard += await hear_again(office, slots, now=now)
     if not heard and ((at := ahead.get(Kind.RUN)) is None or at > now):
         return heard
     known = await switches(office.store)

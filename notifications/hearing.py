@@ -35,11 +35,11 @@ from notifications.run import (
     run_id,
 )
 from notifications.schedule import minus
+from notifications.setback import aside_among, member_on_record, members_aside, members_up_again
 from notifications.signal import Signal, signal_from
 
 AT_ONCE: Final = 16
 MAX_ENTRIES: Final = 500
-MAX_LIVE: Final = 200
 ATTEMPTS: Final = 20
 TOO_OLD: Final = timedelta(days=1)
 """What nobody heard for so long starts nothing any more; goals and reactions count whenever they are heard."""
@@ -53,21 +53,26 @@ async def hear_journal(office: Office, members: Collection[str], *, now: datetim
     """Hears what the journals of the members say that was not heard, and the dates that came to them.
 
     With `anew` their dates are worked out again even if there is nothing to hear: something else of them changed.
+    Those set aside are left for when they are up again.
     """
     if not members:
         return
-    gate, known = asyncio.Semaphore(AT_ONCE), await switches(office.store)
+    gate = asyncio.Semaphore(AT_ONCE)
+    known, aside = await asyncio.gather(switches(office.store), aside_among(office.store, members))
 
     async def one(member: str) -> None:
-        async with gate, office.alone_with(member):
+        async with gate, office.alone_with(member), member_on_record(office.store, member, doing="hearing"):
             await _hear(office, member, (), now=now, known=known, anew=anew)
 
-    await _all(one(member) for member in members)
+    await _all(one(member) for member in members if member not in aside)
 
 
 async def hear_stored(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
     """Hears the stored signals of the slots that are pending, at most `limit`; how many there were."""
-    pending = {"slot": {"$in": sorted(slots)}, "pending": True}
+    slots = sorted(slots)
+    pending: dict[str, Any] = {"slot": {"$in": slots}, "pending": True}
+    if aside := await members_aside(office.store, slots):
+        pending["member"] = {"$nin": aside}
     documents = await office.store.signals.find(pending).sort("at", 1).limit(limit).to_list()
     if not documents:
         return 0
@@ -77,7 +82,7 @@ async def hear_stored(office: Office, slots: Iterable[int], *, now: datetime, li
         signals.setdefault(document["member"], []).append(signal_from(document))
 
     async def one(member: str, stored: Sequence[Signal]) -> None:
-        async with gate, office.alone_with(member):
+        async with gate, office.alone_with(member), member_on_record(office.store, member, doing="hearing"):
             await _hear(office, member, stored, now=now, known=known)
             await _forget(office, stored)
 
@@ -87,7 +92,7 @@ async def hear_stored(office: Office, slots: Iterable[int], *, now: datetime, li
 
 async def hear_dates(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
     """Hears the dates of the slots that came, of at most `limit` members; how many it was."""
-    came = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True, "$lte": now}}
+    came = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True, "$lte": now}, "retry_at": {"$exists": False}}
     due = office.store.recipients.find(came, {"_id": True}).sort("due_at", 1)
     members = [document["_id"] async for document in due.limit(limit)]
     await hear_journal(office, members, now=now)
@@ -96,9 +101,16 @@ async def hear_dates(office: Office, slots: Iterable[int], *, now: datetime, lim
 
 async def hear_stale(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
     """Arms the dates of the programme in force for members who have another's; how many it was."""
-    older = {"slot": {"$in": sorted(slots)}, "version": {"$lt": office.programmes.current.version}}
-    stale = office.store.recipients.find(older, {"_id": True})
+    older = {"version": {"$lt": office.programmes.current.version}, "retry_at": {"$exists": False}}
+    stale = office.store.recipients.find({"slot": {"$in": sorted(slots)}, **older}, {"_id": True})
     members = [document["_id"] async for document in stale.limit(limit)]
+    await hear_journal(office, members, now=now)
+    return len(members)
+
+
+async def hear_again(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
+    """Hears whoever is up again after a setback; how many it was."""
+    members = await members_up_again(office.store, slots, limit=limit)
     await hear_journal(office, members, now=now)
     return len(members)
 
@@ -116,7 +128,6 @@ class _Heard:
     """One member while he is heard."""
 
     party: Party
-    recipient: Recipient
     live: dict[str, Run]
     known: Switches
     started: dict[str, datetime] = field(default_factory=dict)
@@ -126,7 +137,9 @@ class _Heard:
 async def _hear(
     office: Office, member: str, stored: Sequence[Signal], *, now: datetime, known: Switches, anew: bool = False
 ) -> None:
-    for _ in range(ATTEMPTS):
+    """Hears the member's journal from where it was heard, a page at a time, and the stored signals in their places."""
+    conflicts = 0
+    while conflicts < ATTEMPTS:
         recipient, party, live = await asyncio.gather(
             recipient_of(office.store, member), party_of(office, member, now=now), _live(office, member)
         )
@@ -135,42 +148,46 @@ async def _hear(
             return
         cursor = office.store.journal.find({"member": member, "seq": {"$gt": recipient.sequence}})
         entries = [entry_from(document) async for document in cursor.sort("seq", 1).limit(MAX_ENTRIES)]
+        is_last = len(entries) < MAX_ENTRIES
+        now_heard = [signal for signal in stored if is_last or signal.at <= entries[-1].posted_at]
         heard = _Heard(
             party=party,
-            recipient=recipient,
             live=live,
             known=known,
             started=dict(recipient.started),
             told=list(recipient.told),
         )
-        for signal in sorted([*map(signal_of, entries), *stored], key=lambda signal: signal.at):
+        for signal in sorted([*map(signal_of, entries), *now_heard], key=lambda signal: signal.at):
             await _take(office, heard, signal, now=now)
         office.at("run created")
         if not (entries or stored or anew or _is_dated(recipient, party, now=now)):
             return
         sequence = entries[-1].sequence if entries else recipient.sequence
-        if await keep(office.store, await _dated(office, heard, sequence=sequence, now=now)):
-            if len(entries) < MAX_ENTRIES:
-                return
-            stored, anew = (), False
+        after = replace(recipient, sequence=sequence, started=heard.started)
+        if not await keep(office.store, await _dated(office, heard, after, now=now) if is_last else after):
+            conflicts += 1
+        elif is_last:
+            return
+        else:
+            stored = [signal for signal in stored if signal not in now_heard]
     raise AssertionError(f"{member} was heard by others {ATTEMPTS} times at once")
 
 
 def _is_dated(recipient: Recipient, party: Party, *, now: datetime) -> bool:
-    """Whether a date came, or the dates were armed by another programme."""
+    """Whether a date came, the dates were armed by another programme, or he is up again after a setback."""
     has_come = recipient.due_at is not None and recipient.due_at <= now
-    return has_come or recipient.version != party.programme.version
+    return has_come or recipient.version != party.programme.version or recipient.failures > 0
 
 
 async def _live(office: Office, member: str) -> dict[str, Run]:
     """The member's runs that wait, by id."""
-    found = office.store.runs.find({"member": member, "state": RunState.WAITING.value}).limit(MAX_LIVE)
+    found = office.store.runs.find({"member": member, "state": RunState.WAITING.value})
     return {document["_id"]: run_from(document) async for document in found}
 
 
-async def _dated(office: Office, heard: _Heard, *, sequence: int, now: datetime) -> Recipient:
+async def _dated(office: Office, heard: _Heard, recipient: Recipient, *, now: datetime) -> Recipient:
     """The recipient after the dates that came, with the next one armed."""
-    recipient, party = heard.recipient, heard.party
+    party = heard.party
     version = party.programme.version
     through = recipient.through or max(party.member.joined_at, now - TOO_OLD)
     if recipient.version not in {0, version} and not (recipient.due_at is not None and recipient.due_at <= now):
@@ -181,7 +198,6 @@ async def _dated(office: Office, heard: _Heard, *, sequence: int, now: datetime)
         heard.told.append(date.signal.id)
     return replace(
         recipient,
-        sequence=sequence,
         version=version,
         through=now,
         due_at=next_at(dates, now=now),

@@ -37,7 +37,8 @@ class Place:
 class Recipient:
     """`through` is the instant until which dates were told; `told` are those that may come late.
 
-    `started` is when each cascade started last; `places` are those taken of each cap. `revision` is 0 until stored.
+    `started` is when each cascade started last; `places` are those taken of each cap. `failures` are his setbacks in a
+    row (:mod:`notifications.setback`). `revision` is 0 until stored.
     """
 
     member: str
@@ -48,6 +49,7 @@ class Recipient:
     told: tuple[str, ...] = ()
     started: Mapping[str, datetime] = field(default_factory=dict)
     places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
+    failures: int = 0
     revision: int = 0
 
 
@@ -88,7 +90,10 @@ async def recipient_of(store: Store, member: str) -> Recipient:
 
 
 async def keep(store: Store, recipient: Recipient) -> bool:
-    """Stores all but the places, which are taken by themselves; False when somebody stored it since it was read."""
+    """Stores all but the places, which are taken by themselves; False when somebody stored it since it was read.
+
+    Whoever is stored has had a turn without a setback.
+    """
     values: dict[str, Any] = {
         "sequence": recipient.sequence,
         "version": recipient.version,
@@ -107,9 +112,8 @@ async def keep(store: Store, recipient: Recipient) -> bool:
         except DuplicateKeyError:
             return False
         return True
-    update: dict[str, Any] = {"$set": to_bson(kept)}
-    if recipient.due_at is None:
-        update["$unset"] = {"due_at": ""}
+    gone = ("failures", "retry_at", *(("due_at",) if recipient.due_at is None else ()))
+    update: dict[str, Any] = {"$set": to_bson(kept), "$unset": dict.fromkeys(gone, "")}
     query = {"_id": recipient.member, "revision": recipient.revision}
     return (await store.recipients.update_one(query, update)).matched_count == 1
 
@@ -170,5 +174,6 @@ def recipient_from(document: Mapping[str, Any]) -> Recipient:
         told=tuple(document["told"]),
         started=document["started"],
         places={cap: tuple(Place(**place) for place in places) for cap, places in document["places"].items()},
+        failures=document.get("failures", 0),
         revision=document["revision"],
     )

@@ -189,12 +189,17 @@ def run_document(run: Run) -> dict[str, Any]:
     document = {name: getattr(run, name) for name in Run.__slots__ if name not in {"id", "history", "claim", "recall"}}
     document |= {"_id": run.id, "slot": slot_of(run.member), "facts": dict(run.facts)}
     document |= {"state": run.state.value, "arm": run.arm.value}
-    document["history"] = [_plain(event) for event in run.history]
+    document["history"] = [event_document(event) for event in run.history]
     if run.claim is not None:
         document["claim"] = _plain(run.claim)
     if run.recall:
         document["recall"] = list(run.recall)
     return {name: value for name, value in document.items() if value is not None}
+
+
+def event_document(event: RunEvent) -> dict[str, Any]:
+    """The line of history as stored."""
+    return _plain(event)
 
 
 def run_from(document: Mapping[str, Any]) -> Run:

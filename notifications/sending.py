@@ -49,6 +49,7 @@ from notifications.recall import note_sent
 from notifications.recipient import Recipient, caps_of, full, give_back, recipient_of, reserve
 from notifications.run import Claim, Run, RunEvent, RunState, run_from, with_event
 from notifications.schedule import quiet_until
+from notifications.setback import member_on_record, members_aside, not_aside, run_on_record
 from notifications.template import render_template
 
 AT_ONCE: Final = 32
@@ -71,23 +72,15 @@ async def due_members(
     but: Collection[str] = (),
     limit: int = BATCH,
 ) -> list[str]:
-    """Members of the slots with runs that are due and not paused, those due longest first."""
-    known = known or await switches(office.store)
-    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True, "$lte": until}}
-    if held := _held(known):
-        wanted["cascade"] = held
-    if but:
-        wanted["member"] = {"$nin": list(but)}
+    """Members of the slots with runs that are due and not paused or set aside, those due longest first."""
+    wanted = {**await _movable(office, slots, known=known, but=but), "due_at": {"$exists": True, "$lte": until}}
     found = office.store.runs.find(wanted, {"member": True}).sort("due_at", 1).limit(limit)
     return list(dict.fromkeys([document["member"] async for document in found]))
 
 
 async def earliest_run(office: Office, slots: Iterable[int], *, until: datetime) -> datetime | None:
-    """When the next run that is not paused is due, if that is at `until` or before."""
-    known = await switches(office.store)
-    wanted: dict[str, Any] = {"slot": {"$in": sorted(slots)}, "due_at": {"$exists": True, "$lte": until}}
-    if held := _held(known):
-        wanted["cascade"] = held
+    """When the next run that is not paused or set aside is due, if that is at `until` or before."""
+    wanted = {**await _movable(office, slots), "due_at": {"$exists": True, "$lte": until}}
     first = await office.store.runs.find(wanted, {"due_at": True}).sort("due_at", 1).limit(1).to_list()
     return first[0]["due_at"] if first else None
 
@@ -97,21 +90,34 @@ async def send_due(office: Office, members: Collection[str], *, now: datetime, k
 
     `known` are the switches, read just now.
     """
-    gate, read_at = asyncio.Semaphore(AT_ONCE), time.monotonic()
+    gate, read_at, done = asyncio.Semaphore(AT_ONCE), time.monotonic(), [0]
     latest = known or await switches(office.store)
 
-    async def one(member: str) -> int:
+    async def one(member: str) -> None:
         nonlocal latest, read_at
-        async with gate, office.alone_with(member):
+        async with gate, office.alone_with(member), member_on_record(office.store, member, doing="sending"):
             if time.monotonic() - read_at > SWITCHES_SECONDS:
                 latest, read_at = await switches(office.store), time.monotonic()
-            return await _send_due(office, member, known=latest, now=now)
+            done.append(await _send_due(office, member, known=latest, now=now))
 
-    done = await asyncio.gather(*(one(member) for member in members), return_exceptions=True)
-    for outcome in done:
+    for outcome in await asyncio.gather(*(one(member) for member in members), return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
-    return sum(outcome for outcome in done if isinstance(outcome, int))
+    return sum(done)
+
+
+async def _movable(
+    office: Office, slots: Iterable[int], *, known: Switches | None = None, but: Collection[str] = ()
+) -> dict[str, Any]:
+    """What finds the runs of the slots that may go on: not paused, nor set aside, nor of the members given."""
+    slots = sorted(slots)
+    aside = await members_aside(office.store, slots)
+    wanted: dict[str, Any] = {"slot": {"$in": slots}, **not_aside()}
+    if held := _held(known or await switches(office.store)):
+        wanted["cascade"] = held
+    if left := [*aside, *but]:
+        wanted["member"] = {"$nin": left}
+    return wanted
 
 
 def _held(known: Switches) -> dict[str, Any] | None:
@@ -150,7 +156,8 @@ class _Scene:
 
 async def _send_due(office: Office, member: str, *, known: Switches, now: datetime) -> int:
     store = office.store
-    soon: dict[str, Any] = {"member": member, "state": RunState.WAITING.value, "due_at": {"$lte": now + NEAR}}
+    waiting = {"member": member, "state": RunState.WAITING.value}
+    soon: dict[str, Any] = {**waiting, "due_at": {"$lte": now + NEAR}, **not_aside()}
     if held := _held(known):
         soon["cascade"] = held
     documents = await store.runs.find(soon).sort("due_at", 1).limit(BATCH).to_list()
@@ -185,10 +192,11 @@ async def _send_due(office: Office, member: str, *, known: Switches, now: dateti
         if number:
             recipient, known = await asyncio.gather(recipient_of(store, member), switches(store))
             scene = replace(scene, recipient=recipient, known=known)
-        if scene.known.is_stopped(run.cascade, since=run.started_at):
-            went += await store_run(office, engine.cancel(run, at=now, reason="stopped"))
-        elif scene.known.state(run.cascade) is CascadeState.LIVE:
-            went += await _go_on(office, run, scene)
+        async with run_on_record(store, run, now=now):
+            if scene.known.is_stopped(run.cascade, since=run.started_at):
+                went += await store_run(office, engine.cancel(run, at=now, reason="stopped"))
+            elif scene.known.state(run.cascade) is CascadeState.LIVE:
+                went += await _go_on(office, run, scene)
     return went
 
 

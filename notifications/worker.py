@@ -35,9 +35,9 @@ from domain.store.connection import Store
 from domain.store.slots import LEASE_SECONDS, SLOTS, Leases
 from notifications import cascades
 from notifications.agenda import MESSAGES, VALUE, Agenda, Kind, agenda
-from notifications.hearing import hear_journal, hear_stale
+from notifications.hearing import hear_again, hear_journal, hear_stale
 from notifications.office import Office
-from notifications.sending import due_members, earliest_run, send_due
+from notifications.sending import due_members, earliest_run
 
 BATCH: Final = 200
 LONGEST_SLEEP_SECONDS: Final = 1.0
@@ -143,12 +143,14 @@ class _Way:
             return await self._asked(VALUE)
         now = self.clock.now()
         heard, ahead = await asyncio.gather(cascades.hear_posted(office, now=now), self._asked(VALUE | MESSAGES))
-        while heard or not {Kind.SIGNAL, Kind.RECALL, Kind.STALE}.isdisjoint(ahead):
+        while heard or not {Kind.SIGNAL, Kind.RECALL, Kind.STALE, Kind.UP_AGAIN}.isdisjoint(ahead):
             heard = 0
             if Kind.SIGNAL in ahead or Kind.RECALL in ahead:
                 await cascades.catch_up(office, range(SLOTS), now=now)
             if Kind.STALE in ahead:
                 await hear_stale(office, range(SLOTS), now=now)
+            if Kind.UP_AGAIN in ahead:
+                await hear_again(office, range(SLOTS), now=now)
             ahead = await self._asked(VALUE | MESSAGES)
         if Kind.RUN in ahead and Kind.PAUSE in ahead:
             run_at = await earliest_run(office, range(SLOTS), until=self.to)
@@ -355,31 +357,13 @@ class Worker:
         return 0.0 if kept else LONGEST_SLEEP_SECONDS / 2
 
     async def _run_cascades(self) -> float:
-        """Signals, dates and due runs of the slots; whoever's cannot be done is set aside, and harms no other."""
+        """Signals, dates and due runs of the slots."""
         slots = self.slots
         if self._office is None or not slots:
             return MESSAGE_SLEEP_SECONDS
         await self._clock.refresh()
-        now = self._clock.now()
-        try:
-            done = await cascades.work(self._office, slots, now=now, but=self._set_aside())
-        except (PyMongoError, Unavailable):
-            raise
-        except Exception:  # noqa: BLE001 -- which member it was is found out next
-            done = await self._send_apart(self._office, slots, now)
+        done = await cascades.work(self._office, slots, now=self._clock.now(), but=self._set_aside())
         return 0.0 if done else MESSAGE_SLEEP_SECONDS
-
-    async def _send_apart(self, office: Office, slots: Collection[int], now: datetime) -> int:
-        done = 0
-        for member in await due_members(office, slots, until=now, but=self._set_aside()):
-            try:
-                done += await send_due(office, [member], now=now)
-            except (PyMongoError, Unavailable):
-                raise
-            except Exception:
-                self._aside[member] = asyncio.get_running_loop().time() + SET_ASIDE_SECONDS
-                log.exception("worker.member_set_aside", member=member, seconds=SET_ASIDE_SECONDS)
-        return done
 
     async def _until_due(self, slots: Iterable[int], now: datetime) -> float:
         waiting = await _due(self._store, slots, until=None, but=self._set_aside(), limit=1)

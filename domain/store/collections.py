@@ -215,6 +215,8 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
     RECIPIENTS: (
         # The next date of the members of a worker's slots.
         Index(name="slot_due", keys=("slot", "due_at"), where={"due_at": {"$exists": True}}),
+        # Who had a setback and waits for another turn.
+        Index(name="slot_retry", keys=("slot", "retry_at"), where={"retry_at": {"$exists": True}}),
         # Whose dates are armed for an older version of the programme.
         Index(name="slot_version", keys=("slot", "version")),
     ),

@@ -24,8 +24,8 @@ templates:
 """
 
 
-class Died(Exception):  # noqa: N818 -- says what is the case
-    pass
+class Death(BaseException):
+    """The process goes no further."""
 
 
 def an_office(shop: Shop, at: Callable[[str], None] = lambda _point: None) -> Office:
@@ -33,14 +33,14 @@ def an_office(shop: Shop, at: Callable[[str], None] = lambda _point: None) -> Of
 
 
 def dies(_point: str) -> None:
-    raise Died
+    raise Death
 
 
 async def test_a_cooldown_holds_though_whoever_started_the_run_died_before_that_was_noted(shop_with: OpenShop) -> None:
     shop = await shop_with(ONCE_A_WEEK)
     member, now = await shop.member(), shop.clock.now()
     await shop.buy(member, 12_00)
-    with pytest.raises(Died):
+    with pytest.raises(Death):
         await hear_journal(an_office(shop, dies), [member.id], now=now)
 
     await hear_journal(an_office(shop), [member.id], now=now)
