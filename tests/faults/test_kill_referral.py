@@ -3,22 +3,34 @@
 import asyncio
 import signal
 import time
+from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
 
 from domain.ledger.audit import audit
 from domain.settings import Settings
+from domain.store.connection import Store
 from notifications.worker import advance
 from tests.commands.test_referral import FINAL, PLAIN, friend_of, points
 from tests.faults.test_kill_worker import started, stopped
 from tests.ledger.conftest import OpenShop
 
 PATIENCE_SECONDS: Final = 40
-"""The server gives up a dead process's transaction after 15 seconds, and the next try waits for that."""
+TRANSACTION_SECONDS: Final = 5
+"""The server gives up a dead process's transaction after so long, and the next try waits for that."""
+
+
+@pytest.fixture
+async def _short_transactions(store: Store) -> AsyncIterator[None]:
+    admin, name = store.client.admin, "transactionLifetimeLimitSeconds"
+    before = await admin.command({"setParameter": 1, name: TRANSACTION_SECONDS})
+    yield
+    await admin.command({"setParameter": 1, name: before["was"]})
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_short_transactions")
 @pytest.mark.parametrize(
     ("friends_before", "killed", "left", "awards"),
     [
