@@ -15,7 +15,7 @@ The order of a send, and what a crash after each step leaves (docs/decisions/a-s
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -137,7 +137,7 @@ def _held(known: Switches) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
-    """A member at the instant of his sends."""
+    """A member at the instant of his sends. `lost` are endpoints that were found to be none of his since."""
 
     party: Party
     recipient: Recipient
@@ -148,10 +148,15 @@ class _Scene:
     near: Sequence[Run]
     known: Switches
     now: datetime
+    lost: set[Endpoint] = field(default_factory=set)
 
     @property
     def programme(self) -> Programme:
         return self.party.programme
+
+    def reached_on(self, channel: Channel) -> list[Endpoint]:
+        """Where a message on the channel goes now."""
+        return [endpoint for endpoint in self.endpoints.get(channel, ()) if endpoint not in self.lost]
 
 
 async def _send_due(office: Office, member: str, *, known: Switches, now: datetime) -> int:
@@ -290,7 +295,7 @@ async def _conditions(
 ) -> Conditions:
     now, programme = scene.now, scene.programme
     category, zone = MessageCategory(cascade.category), zone_of(scene.party.member, programme)
-    reachable = {channel.value for channel in scene.endpoints} | {Channel.INBOX.value}
+    reachable = {channel.value for channel in scene.endpoints if scene.reached_on(channel)} | {Channel.INBOX.value}
     caps = programme.definition.messaging.caps
     blocked = {
         channel: found
@@ -401,8 +406,7 @@ async def _send(
         channel=channel,
         created_at=now,
         attempts={
-            endpoint.id: Attempt(endpoint=endpoint, state=ATTEMPTING, tries=1)
-            for endpoint in scene.endpoints.get(channel, ())
+            endpoint.id: Attempt(endpoint=endpoint, state=ATTEMPTING, tries=1) for endpoint in scene.reached_on(channel)
         },
     )
     await keep_delivery(store, delivery)
@@ -423,6 +427,8 @@ async def _attempt(
         )
     office.at("answer read")
     for attempt, outcome in zip(trying, outcomes, strict=False):
+        if outcome.fate in {Fate.GONE, Fate.SET_ASIDE}:
+            scene.lost.add(attempt.endpoint)
         if outcome.fate is Fate.GONE and delivery.channel is Channel.PUSH:
             await remove(office.store, attempt.endpoint)
         if outcome.fate is Fate.SET_ASIDE and delivery.channel is Channel.PUSH:
@@ -440,7 +446,7 @@ async def _resume(
     office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
 ) -> Run | None:
     """Goes on with a delivery that was begun: its process died, or it is to be tried again, if it still may go."""
-    now, here = scene.now, {endpoint.id: endpoint for endpoint in scene.endpoints.get(delivery.channel, ())}
+    now, here = scene.now, {endpoint.id: endpoint for endpoint in scene.reached_on(delivery.channel)}
     found = {key: _found(attempt, here.get(key), now=now) for key, attempt in delivery.attempts.items()}
     if found != delivery.attempts:
         delivery = replace(delivery, attempts=found)
