@@ -13,6 +13,7 @@ from domain.commands.activity import FEEDBACK, feedback_reward
 from domain.ledger.expiry import local_date
 from domain.members.enrolment import joined
 from domain.members.feedback import Feedback, feedback_id, keep_feedback
+from domain.programme.mechanisms import is_listened_to
 
 BEST: Final = 5
 LONGEST_TEXT: Final = 2_000
@@ -53,7 +54,7 @@ class FeedbackMutation:
             member=member.id, rating=rating, text=(words or "").strip() or None, entry=about, at=context.now
         )
         await keep_feedback(services.store, identifier, said)
-        if FEEDBACK in programme.rules:
+        if FEEDBACK in programme.rules or is_listened_to(programme.definition, FEEDBACK):
             await joined(services.ledger, member)
             await services.ledger.commit(feedback_reward(member, identifier))
         return FeedbackTaken(id=strawberry.ID(identifier))

@@ -28,6 +28,7 @@ from notifications.run import (
     RunEvent,
     RunState,
     awaited,
+    deliveries_of,
     delivery_id,
     ended,
     has_reaction,
@@ -281,10 +282,9 @@ def reach(run: Run, *, at: datetime, event: str) -> Run:
     """The run after its goal came: over, whatever it was at, its pushes to be recalled (SEMANTICS §10.5)."""
     if not run.is_live:
         return run
-    sent = [each.delivery for each in run.history if each.what == "sent by PUSH" and each.delivery is not None]
     claimed = [] if run.claim is None else [run.claim.delivery]
     reached = ended(run, RunState.GOAL_REACHED, RunEvent(at=at, what="goal reached", reason=event))
-    return replace(reached, recall=tuple(dict.fromkeys([*sent, *claimed])))
+    return replace(reached, recall=tuple(dict.fromkeys([*deliveries_of(run), *claimed])))
 
 
 def react(run: Run, *, at: datetime, event: str, delivery: str) -> Run:
