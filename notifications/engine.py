@@ -131,7 +131,7 @@ def begin(cascade: CompiledCascade, signal: Signal, *, version: int, programme: 
 
     Source: SEMANTICS §10.1 to §10.3, §10.11.
     """
-    if not _is_for(cascade, signal, standing):
+    if why_not_asked(cascade, signal, standing) is not None:
         return None
     arm = RunArm.HELD_OUT if is_held_out(cascade, programme, signal.member) else RunArm.TREATED
     run = Run(
@@ -156,6 +156,24 @@ def begin(cascade: CompiledCascade, signal: Signal, *, version: int, programme: 
         refused = RunEvent(at=signal.at, what=NOT_STARTED, reason=reason)
         return ended(replace(run, history=()), RunState.CANCELLED, refused)
     return run
+
+
+def why_not_asked(cascade: CompiledCascade, signal: Signal, standing: Standing) -> str | None:
+    """Why the signal asks for no run of the cascade, of which nothing is on record; None when it does."""
+    trigger = cascade.trigger
+    if trigger.event != signal.event:
+        return f"the trigger is {trigger.event}"
+    if trigger.place and signal.facts.get("place") not in trigger.place:
+        return f"the trigger's place is {' or '.join(trigger.place)}"
+    if "cascades" in signal.facts and cascade.id not in signal.facts["cascades"]:
+        return "the date is another cascade's"
+    if cascade.segment is not None and cascade.segment not in standing.segments:
+        return f"not in the segment {cascade.segment}"
+    if cascade.audience is not None and not cascade.audience.holds(standing.facts):
+        return "not of the audience"
+    if cascade.condition is not None and not cascade.condition.holds(standing.facts):
+        return "the condition does not hold"
+    return None
 
 
 def is_held_out(cascade: CompiledCascade, programme: str, member: str) -> bool:
@@ -326,21 +344,6 @@ def hold(run: Run, held_seconds: float) -> Run:
 def cancel(run: Run, *, at: datetime, reason: str) -> Run:
     """The run after it was ended from outside."""
     return ended(run, RunState.CANCELLED, RunEvent(at=at, what="cancelled", reason=reason)) if run.is_live else run
-
-
-def _is_for(cascade: CompiledCascade, signal: Signal, standing: Standing) -> bool:
-    trigger = cascade.trigger
-    if trigger.event != signal.event:
-        return False
-    if trigger.place and signal.facts.get("place") not in trigger.place:
-        return False
-    if "cascades" in signal.facts and cascade.id not in signal.facts["cascades"]:
-        return False
-    if cascade.segment is not None and cascade.segment not in standing.segments:
-        return False
-    return all(
-        condition is None or condition.holds(standing.facts) for condition in (cascade.audience, cascade.condition)
-    )
 
 
 def _why_not(cascade: CompiledCascade, signal: Signal, standing: Standing) -> str | None:

@@ -6,7 +6,7 @@ stored last: whoever dies in between is followed by somebody who does it again, 
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -141,7 +141,7 @@ async def _hear(
     conflicts = 0
     while conflicts < ATTEMPTS:
         recipient, party, live = await asyncio.gather(
-            recipient_of(office.store, member), party_of(office, member, now=now), _live(office, member)
+            recipient_of(office.store, member), party_of(office, member, now=now), live_runs(office, member)
         )
         if party is None:
             await office.store.recipients.delete_one({"_id": member})
@@ -179,7 +179,7 @@ def _is_dated(recipient: Recipient, party: Party, *, now: datetime) -> bool:
     return has_come or recipient.version != party.programme.version or recipient.failures > 0
 
 
-async def _live(office: Office, member: str) -> dict[str, Run]:
+async def live_runs(office: Office, member: str) -> dict[str, Run]:
     """The member's runs that wait, by id."""
     found = office.store.runs.find({"member": member, "state": RunState.WAITING.value})
     return {document["_id"]: run_from(document) async for document in found}
@@ -282,36 +282,9 @@ async def _start(office: Office, heard: _Heard, cascade: CompiledCascade, signal
         return
     if heard.known.is_stopped(cascade.id, since=signal.at):
         return
-    facts = party.facts(signal.facts)
-    segments = facts["member"]["segments"]
-    standing = engine.Standing(
-        facts=facts,
-        segments=frozenset(segments),
-        started_at=heard.started.get(cascade.id),
-        rival=_rival(heard.live.values(), cascade),
-        sequence=int(signal.facts.get("sequence", party.wallet.sequence)),
-        zone=party.programme.zone,
-    )
-    begun = engine.begin(
-        cascade,
-        signal,
-        version=party.programme.version,
-        programme=party.programme.definition.programme,
-        standing=standing,
-    )
+    begun = await begun_by(office, party, cascade, signal, started=heard.started, live=heard.live.values())
     if begun is None:
         return
-    if begun.is_live and (goal_at := await _goal_before(office, cascade, signal)) is not None:
-        standing = replace(standing, goal_at=goal_at)
-        again = engine.begin(
-            cascade,
-            signal,
-            version=party.programme.version,
-            programme=party.programme.definition.programme,
-            standing=standing,
-        )
-        assert again is not None, identifier
-        begun = again
     try:
         await office.store.runs.insert_one(to_bson(run_document(begun)))
     except DuplicateKeyError:
@@ -323,6 +296,44 @@ async def _start(office: Office, heard: _Heard, cascade: CompiledCascade, signal
         heard.started[cascade.id] = max(signal.at, heard.started.get(cascade.id, signal.at))
     if begun.is_live:
         heard.live[begun.id] = begun
+
+
+async def begun_by(
+    office: Office,
+    party: Party,
+    cascade: CompiledCascade,
+    signal: Signal,
+    *,
+    started: Mapping[str, datetime],
+    live: Iterable[Run],
+) -> Run | None:
+    """What :func:`engine.begin` makes of the signal; nothing is stored. `live` are the member's live runs."""
+    programme = party.programme
+    standing = standing_of(party, cascade, signal, started=started, live=live)
+
+    def begin(standing: engine.Standing) -> Run | None:
+        named = programme.definition.programme
+        return engine.begin(cascade, signal, version=programme.version, programme=named, standing=standing)
+
+    begun = begin(standing)
+    if begun is not None and begun.is_live and (goal_at := await _goal_before(office, cascade, signal)) is not None:
+        return begin(replace(standing, goal_at=goal_at))
+    return begun
+
+
+def standing_of(
+    party: Party, cascade: CompiledCascade, signal: Signal, *, started: Mapping[str, datetime], live: Iterable[Run]
+) -> engine.Standing:
+    """What a start is judged by, but for the goal, which takes a look at the journal."""
+    facts = party.facts(signal.facts)
+    return engine.Standing(
+        facts=facts,
+        segments=frozenset(facts["member"]["segments"]),
+        started_at=started.get(cascade.id),
+        rival=_rival(live, cascade),
+        sequence=int(signal.facts.get("sequence", party.wallet.sequence)),
+        zone=party.programme.zone,
+    )
 
 
 def _rival(live: Iterable[Run], cascade: CompiledCascade) -> tuple[str, int] | None:

@@ -14,21 +14,15 @@ The order of a send, and what a crash after each step leaves (docs/decisions/a-s
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from domain.commands.birthday import BIRTHDAY, birthday_key
-from domain.ledger.entry import entry_from
-from domain.members.consent import ConsentPurpose, granted
-from domain.members.member import zone_of
 from domain.programme.cascade import CompiledCascade
-from domain.programme.programme import Programme
-from domain.programme.template import MissingVariable
 from notifications import engine
 from notifications.alarm import alarm
-from notifications.channel import Channel, Endpoint, EndpointKind, Fate, Message, MessageCategory, Outcome
+from notifications.channel import Channel, Endpoint, Fate, Message, Outcome
 from notifications.control import ALL, CascadeState, Switches, close_step, switches
 from notifications.delivery import (
     ATTEMPTING,
@@ -38,27 +32,21 @@ from notifications.delivery import (
     delivery_of,
     keep_delivery,
 )
-from notifications.devices import devices_of, endpoints, locale_among, remove, set_aside
-from notifications.engine import Conditions, Deferred, Go, HeldOut, Refused, Send
-from notifications.event import journal_query
-from notifications.filling import filled
+from notifications.devices import remove, set_aside
+from notifications.engine import Deferred, Go, HeldOut, Refused, Send
 from notifications.inbox import InboxItem, put
-from notifications.office import Office, Party, claim_run, party_of, store_run
-from notifications.preferences import Preferences, preferences_from
+from notifications.office import Office, claim_run, store_run
 from notifications.recall import note_sent
-from notifications.recipient import Recipient, caps_of, full, give_back, recipient_of, reserve
+from notifications.recipient import caps_of, give_back, recipient_of, reserve
 from notifications.run import Claim, Run, RunEvent, RunState, run_from, with_event
-from notifications.schedule import quiet_until
+from notifications.scene import AGAIN, NEAR, Scene, conditions_of, has_goal, message_of, scene_of
 from notifications.setback import member_on_record, members_aside, not_aside, run_on_record
-from notifications.template import render_template
 
 AT_ONCE: Final = 32
 BATCH: Final = 200
-NEAR: Final = timedelta(minutes=5)
 MAX_TURNS: Final = 200
 MAX_TRIES: Final = 20
 RETRY: Final = timedelta(seconds=10)
-AGAIN: Final = timedelta(milliseconds=50)
 SWITCHES_SECONDS: Final = 0.3
 """A switch works within a second: a send that begins later after they were read has them read again."""
 
@@ -135,30 +123,6 @@ def _held(known: Switches) -> dict[str, Any] | None:
     return {"$nin": paused} if paused else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
-    """A member at the instant of his sends. `lost` are endpoints that were found to be none of his since."""
-
-    party: Party
-    recipient: Recipient
-    consents: frozenset[str]
-    preferences: Preferences
-    endpoints: dict[Channel, list[Endpoint]]
-    locale: str
-    near: Sequence[Run]
-    known: Switches
-    now: datetime
-    lost: set[Endpoint] = field(default_factory=set)
-
-    @property
-    def programme(self) -> Programme:
-        return self.party.programme
-
-    def reached_on(self, channel: Channel) -> list[Endpoint]:
-        """Where a message on the channel goes now."""
-        return [endpoint for endpoint in self.endpoints.get(channel, ()) if endpoint not in self.lost]
-
-
 async def _send_due(office: Office, member: str, *, known: Switches, now: datetime) -> int:
     store = office.store
     waiting = {"member": member, "state": RunState.WAITING.value}
@@ -170,28 +134,9 @@ async def _send_due(office: Office, member: str, *, known: Switches, now: dateti
     due = sorted((run for run in near if run.due_at and run.due_at <= now), key=lambda run: -run.priority)
     if not due:
         return 0
-    party, devices, recipient = await asyncio.gather(
-        party_of(office, member, now=now), devices_of(store, member, now=now), recipient_of(store, member)
-    )
-    if party is None:
+    scene = await scene_of(office, member, near=near, known=known, now=now)
+    if scene is None:
         return await _end_all(office, due, now=now)
-    profile = party.member.profile
-    reach = {Channel.PUSH: endpoints(devices, now=now)}
-    if profile.email is not None:
-        reach[Channel.EMAIL] = [Endpoint(id="email", kind=EndpointKind.EMAIL, value=profile.email)]
-    if profile.phone is not None:
-        reach[Channel.SMS] = [Endpoint(id="phone", kind=EndpointKind.PHONE, value=profile.phone)]
-    scene = _Scene(
-        party=party,
-        recipient=recipient,
-        consents=frozenset(purpose.value for purpose in ConsentPurpose if granted(party.stored, purpose.value)),
-        preferences=preferences_from(party.stored),
-        endpoints={channel: found for channel, found in reach.items() if found and channel in office.carriers},
-        locale=profile.locale or locale_among(devices) or party.programme.definition.locales.default,
-        near=near,
-        known=known,
-        now=now,
-    )
     went = 0
     for number, run in enumerate(due):
         if number:
@@ -211,9 +156,9 @@ async def _end_all(office: Office, runs: Iterable[Run], *, now: datetime) -> int
     return sum(ends)
 
 
-async def _go_on(office: Office, run: Run, scene: _Scene) -> int:
+async def _go_on(office: Office, run: Run, scene: Scene) -> int:
     """Takes one run as far as it goes; 0 when somebody else has it."""
-    now, zone = scene.now, zone_of(scene.party.member, scene.programme)
+    now, zone = scene.now, scene.zone
     cascade = await office.cascade_of(run)
     if cascade is None:
         return int(await store_run(office, engine.cancel(run, at=now, reason="its version of the programme is lost")))
@@ -251,7 +196,7 @@ async def _taken_over(office: Office, run: Run) -> Run | None:
 
 
 async def _decide(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene, *, is_new: bool
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: Scene, *, is_new: bool
 ) -> Run | None:
     """The run to go on with, or None when it was stored and rests.
 
@@ -267,10 +212,10 @@ async def _decide(
 
 
 async def _judge(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene, *, tried: frozenset[str]
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: Scene, *, tried: frozenset[str]
 ) -> Run | None:
     now = scene.now
-    conditions = await _conditions(office, run, cascade, send, scene, tried=tried)
+    conditions = await conditions_of(office, run, cascade, send, scene, tried=tried)
     match engine.judge(run, cascade, send, conditions):
         case HeldOut():
             return engine.sent(run, send, now=now, what="held out")
@@ -290,79 +235,8 @@ async def _judge(
             return await _send(office, run, cascade, send, scene, channel=Channel(go.channel))
 
 
-async def _conditions(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene, *, tried: frozenset[str]
-) -> Conditions:
-    now, programme = scene.now, scene.programme
-    category, zone = MessageCategory(cascade.category), zone_of(scene.party.member, programme)
-    reachable = {channel.value for channel in scene.endpoints if scene.reached_on(channel)} | {Channel.INBOX.value}
-    caps = programme.definition.messaging.caps
-    blocked = {
-        channel: found
-        for channel in send.channels
-        if (
-            found := full(
-                scene.recipient,
-                caps_of(caps, category=cascade.category, channel=channel),
-                now=now,
-                zone=zone,
-                delivery=send.delivery,
-            )
-        )
-    }
-    return Conditions(
-        now=now,
-        consents=scene.consents,
-        muted=frozenset(each.value for each, muted in scene.preferences.muted if muted is category),
-        has_goal=_may_have_goal(run, scene) and await _has_goal(office, run, cascade),
-        reachable=frozenset(reachable - tried),
-        full=blocked,
-        quiet_until=_quiet_until(scene),
-        wait_for=await _wait_for(office, run, scene),
-    )
-
-
-def _quiet_until(scene: _Scene) -> datetime | None:
-    """The end of the member's quiet hours, else of the programme's, or of his pause: whichever is later."""
-    hours = scene.preferences.quiet
-    times = None if hours is None else (hours.start, hours.end)
-    if times is None and (own := scene.programme.definition.messaging.quiet_hours) is not None:
-        times = own.times
-    zone = zone_of(scene.party.member, scene.programme)
-    ends = [] if times is None else [quiet_until(scene.now, *times, zone)]
-    if scene.preferences.paused_until is not None and scene.preferences.paused_until > scene.now:
-        ends.append(scene.preferences.paused_until)
-    return max((end for end in ends if end is not None), default=None)
-
-
-async def _wait_for(office: Office, run: Run, scene: _Scene) -> tuple[str, datetime] | None:
-    """A send of higher priority that is due within five minutes goes first (SEMANTICS §10.12)."""
-    for other in scene.near:
-        if scene.known.state(other.cascade) is not CascadeState.LIVE:
-            continue
-        if other.priority > run.priority and other.due_at is not None and other.due_at > scene.now:
-            cascade = await office.cascade_of(other)
-            if cascade is not None and engine.is_about_to_send(other, cascade):
-                return other.cascade, other.due_at + AGAIN
-    return None
-
-
-def _may_have_goal(run: Run, scene: _Scene) -> bool:
-    """Whether the journal has entries that were not heard: a goal among those heard has ended the run."""
-    return scene.party.wallet.sequence > max(run.sequence, scene.recipient.sequence)
-
-
-async def _has_goal(office: Office, run: Run, cascade: CompiledCascade) -> bool:
-    """Whether the journal has the goal, heard or not."""
-    kinds = [query for event in cascade.goal_events if (query := journal_query(event)) is not None]
-    if not kinds:
-        return False
-    wanted = {"member": run.member, "seq": {"$gt": run.sequence}, "$or": kinds}
-    return await office.store.journal.find_one(wanted, {"_id": True}) is not None
-
-
 async def _send(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene, *, channel: Channel
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: Scene, *, channel: Channel
 ) -> Run | None:
     """Claims, reserves, renders and sends; None when the run was stored."""
     now, store = scene.now, office.store
@@ -381,15 +255,15 @@ async def _send(
     run = replace(run, claim=claim, revision=run.revision + 1)
     office.at("claimed")
     # An entry that was posted before this read is seen; one after it comes after the decision.
-    if await _has_goal(office, run, cascade):
+    if await has_goal(office, run, cascade):
         return engine.reach(replace(run, claim=None), at=now, event="seen in the journal")
-    zone = zone_of(scene.party.member, scene.programme)
+    zone = scene.zone
     caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=channel.value)
     if not await reserve(store, run.member, caps, delivery=send.delivery, now=now, zone=zone):
         recipient = await recipient_of(store, run.member)
         return await _judge(office, run, cascade, send, replace(scene, recipient=recipient), tried=frozenset())
     office.at("cap reserved")
-    message = await _message(office, run, cascade, send, scene)
+    message = await message_of(office, run, cascade, send, scene)
     if isinstance(message, str):
         await give_back(store, run.member, caps, delivery=send.delivery)
         alarm("message_not_rendered", cascade=cascade.id, step=send.step, template=send.template, variable=message)
@@ -415,7 +289,7 @@ async def _send(
 
 
 async def _attempt(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: Scene
 ) -> Run | None:
     """Sends to every endpoint whose attempt is open and stored, and goes on by what came of it."""
     carrier = office.carriers.get(delivery.channel)
@@ -443,7 +317,7 @@ async def _attempt(
 
 
 async def _resume(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: Scene
 ) -> Run | None:
     """Goes on with a delivery that was begun: its process died, or it is to be tried again, if it still may go."""
     now, here = scene.now, {endpoint.id: endpoint for endpoint in scene.reached_on(delivery.channel)}
@@ -459,7 +333,7 @@ async def _resume(
     if not again:
         return await _settle(office, run, cascade, send, delivery, scene=scene)
     alone = replace(send, channels=(delivery.channel.value,))
-    conditions = await _conditions(office, run, cascade, alone, scene, tried=frozenset())
+    conditions = await conditions_of(office, run, cascade, alone, scene, tried=frozenset())
     match engine.judge(run, cascade, alone, conditions):
         case Deferred() as deferred:
             await store_run(office, engine.defer(run, deferred, now=now))
@@ -486,7 +360,7 @@ async def _resume(
 
 
 async def _reached(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: _Scene
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: Scene
 ) -> Run:
     """The run whose goal came before its message was to be tried again."""
     run = replace(run, claim=None)
@@ -531,7 +405,7 @@ async def _settle(
     send: Send,
     delivery: Delivery,
     *,
-    scene: _Scene,
+    scene: Scene,
     given_up: str | None = None,
 ) -> Run | None:
     """What the answers mean for the run; `given_up` is why nothing is tried again."""
@@ -587,14 +461,14 @@ async def _went(
     send: Send,
     delivery: Delivery,
     *,
-    scene: _Scene,
+    scene: Scene,
     reason: str | None,
 ) -> Run | None:
     """The run goes on after its message; where it ended meanwhile, that the message went is on record all the same.
 
     It is stored where it rests next, in one write, or as it stands after the message where another is to be sent.
     """
-    now, zone = scene.now, zone_of(scene.party.member, scene.programme)
+    now, zone = scene.now, scene.zone
     for _ in range(MAX_TRIES):
         after = engine.sent(run, send, now=now, what=f"sent by {delivery.channel.value}", reason=reason)
         rests, another = engine.proceed(after, cascade, now=now, facts=scene.party.facts(run.facts), zone=zone)
@@ -607,39 +481,6 @@ async def _went(
             break
     await note_sent(office, run.id, delivery, reason="decided before", now=now)
     return None
-
-
-async def _message(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> Message | str:
-    """The message of the run's version, in the member's language, or the names of the variables that are missing."""
-    variables = filled(run, scene.party, locale=scene.locale)
-    if run.event == BIRTHDAY:
-        variables |= {"points": await _birthday_points(office, run)}
-    rendered = render_template(
-        await office.programmes.at(run.version),
-        send.template,
-        locale=scene.locale,
-        variables=variables,
-        zone=zone_of(scene.party.member, scene.programme),
-    )
-    if isinstance(rendered, MissingVariable):
-        return ", ".join(rendered.variables)
-    return Message(
-        delivery_id=send.delivery,
-        category=MessageCategory(cascade.category),
-        title=rendered.title,
-        body=rendered.body,
-        link=rendered.link,
-        image_url=rendered.image_url,
-        label=send.label,
-        expires_at=send.expires_at,
-    )
-
-
-async def _birthday_points(office: Office, run: Run) -> int:
-    """What the birthday of the run's year gave so far; it may be told of before it comes."""
-    awarded = {"member": run.member, "key": birthday_key(run.facts["year"]), "operation": BIRTHDAY, "seq": {"$gt": 0}}
-    document = await office.store.journal.find_one(awarded)
-    return 0 if document is None else entry_from(document).points
 
 
 def _item(run: Run, cascade: CompiledCascade, message: Message, *, now: datetime) -> InboxItem:
@@ -656,9 +497,9 @@ def _item(run: Run, cascade: CompiledCascade, message: Message, *, now: datetime
     )
 
 
-async def _to_inbox(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: _Scene) -> bool:
+async def _to_inbox(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: Scene) -> bool:
     """Keeps a message that no channel carries for the member to read; False where it cannot be rendered."""
-    message = await _message(office, run, cascade, send, scene)
+    message = await message_of(office, run, cascade, send, scene)
     if isinstance(message, str):
         alarm("message_not_rendered", cascade=cascade.id, step=send.step, template=send.template, variable=message)
         return False
