@@ -42,6 +42,8 @@ ON_TIME: Final = timedelta(seconds=60)
 """A step that is late by no more is on time; later than that its `misfire` rules."""
 LONGEST_LIFE: Final = timedelta(days=28)
 """A message that says nothing else is worth sending for as long as Firebase keeps one."""
+GOAL_LATEST: Final = timedelta(days=30)
+"""How long after its last step a run that does not expire is still waiting for its goal."""
 _UTC: Final = ZoneInfo("UTC")
 GOAL: Final = "goal reached"
 NO_ENTRY: Final[Mapping[str, object]] = {"kind": "", "points": 0, "cashback_minor": 0, "amount_minor": 0}
@@ -209,7 +211,7 @@ def proceed(  # noqa: C901 -- a case for each kind of step
         if run.expires_at is not None and now >= run.expires_at:
             return ended(run, RunState.EXPIRED, RunEvent(at=now, what="expired")), None
         if run.step >= len(cascade.steps):
-            return ended(run, RunState.DONE, RunEvent(at=now, what="done")), None
+            return _done(run, cascade, RunEvent(at=now, what="done")), None
         if run.is_timed and now < run.due_at and not _is_woken(run, cascade):
             return run, None
         match cascade.steps[run.step]:
@@ -225,9 +227,15 @@ def proceed(  # noqa: C901 -- a case for each kind of step
                 run = replace(run, step=run.step + 1 if holds else step.otherwise)
             case EndStep() as step:
                 if _holds(run, step.if_reacted, step.condition, facts):
-                    return ended(run, RunState.DONE, RunEvent(at=now, what="ended", step=run.step)), None
+                    return _done(run, cascade, RunEvent(at=now, what="ended", step=run.step)), None
                 run = replace(run, step=run.step + 1)
     raise AssertionError(f"{run.id} does not come to rest")
+
+
+def _done(run: Run, cascade: CompiledCascade, event: RunEvent) -> Run:
+    """The run after its last step. Its goal may still come, until it would have expired, or for 30 days."""
+    done = ended(run, RunState.DONE, event)
+    return replace(done, goal_until=run.expires_at or event.at + GOAL_LATEST) if cascade.goal_events else done
 
 
 def judge(  # noqa: C901, PLR0912 -- the order of the rules is the rule

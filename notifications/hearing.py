@@ -157,7 +157,9 @@ async def _hear(
             started=dict(recipient.started),
             told=list(recipient.told),
         )
-        for signal in sorted([*map(signal_of, entries), *now_heard], key=lambda signal: signal.at):
+        signals = sorted([*map(signal_of, entries), *now_heard], key=lambda signal: signal.at)
+        await _reach_done(office, member, signals)
+        for signal in signals:
             await _take(office, heard, signal, now=now)
         office.at("run created")
         if not (entries or stored or anew or _is_dated(recipient, party, now=now)):
@@ -220,6 +222,36 @@ async def _take(office: Office, heard: _Heard, signal: Signal, *, now: datetime)
             await _start(office, heard, cascade, signal)
 
 
+async def _reach_done(office: Office, member: str, signals: Sequence[Signal]) -> None:
+    """Goals that come after a run's last step are its all the same, and have its pushes recalled (SEMANTICS §10.5)."""
+    if not signals:
+        return
+    async for document in office.store.runs.find({"member": member, "goal_until": {"$gt": signals[0].at}}):
+        run = run_from(document)
+        cascade = await office.cascade_of(run)
+        goals = [] if cascade is None else [signal for signal in signals if _is_goal(run, cascade, signal)]
+        if not goals or run.goal_until is None or goals[0].at >= run.goal_until:
+            continue
+        event = {"at": goals[0].at, "what": "goal reached", "reason": goals[0].event}
+        reached: dict[str, Any] = {"state": RunState.GOAL_REACHED.value, "ended_at": goals[0].at}
+        reached |= {"recall": deliveries_of(run), "recall_at": datetime.now(UTC)} if deliveries_of(run) else {}
+        await office.store.runs.update_one(
+            {"_id": run.id, "goal_until": {"$exists": True}},
+            {
+                "$set": to_bson(reached),
+                "$unset": {"goal_until": ""},
+                "$push": {"history": to_bson(event)},
+                "$inc": {"revision": 1},
+            },
+        )
+
+
+def _is_goal(run: Run, cascade: CompiledCascade, signal: Signal) -> bool:
+    """Whether the signal is what the run is for, and came after what started it."""
+    is_after = signal.facts.get("sequence", run.sequence + 1) > run.sequence and signal.at >= run.started_at
+    return signal.event in cascade.goal_events and is_after and signal.id != run.signal
+
+
 async def _note_late(office: Office, signal: Signal) -> None:
     """Puts a reaction on the record of the run that is over, once (SEMANTICS §10.6)."""
     delivery = signal.facts["delivery"]
@@ -243,8 +275,7 @@ def party_cascades(party: Party, signal: Signal) -> list[CompiledCascade]:
 
 def _moved(run: Run, cascade: CompiledCascade, signal: Signal, known: Switches) -> Run:
     """The live run after a signal that did not start it. Its clock is first brought up to the signal's instant."""
-    is_goal = signal.event in cascade.goal_events and signal.facts.get("sequence", run.sequence + 1) > run.sequence
-    if is_goal and signal.id != run.signal and signal.at >= run.started_at:
+    if _is_goal(run, cascade, signal):
         return engine.reach(run, at=signal.at, event=signal.event)
     if signal.event == WITHDRAWN and signal.facts["purpose"] == "LOCATION" and "LOCATION" in cascade.purposes:
         return engine.cancel(run, at=signal.at, reason="consent withdrawn: LOCATION")

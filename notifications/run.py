@@ -74,7 +74,7 @@ class Run:
     `reacted`: to what was sent last.
     `sequence` is that of the member's journal when it started: goals stand after it. `held_seconds` is for how long
     its clock was held by pauses that are counted in already. `recall` are messages to be taken off screens after its
-    goal. `revision` grows with each write.
+    goal; that may come until `goal_until` when all steps are done. `revision` grows with each write.
     """
 
     id: str
@@ -103,6 +103,7 @@ class Run:
     claim: Claim | None = None
     held_seconds: float = 0.0
     recall: tuple[str, ...] = ()
+    goal_until: datetime | None = None
     revision: int = 0
     history: tuple[RunEvent, ...] = ()
 

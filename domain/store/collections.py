@@ -208,6 +208,8 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         # A member's runs: the live ones that signals move, the due ones, and all, newest first, for staff.
         Index(name="member_state", keys=("member", "state", "due_at")),
         Index(name="member_started", keys=("member", "started_at")),
+        # Those whose steps are done and whose goal may still come.
+        Index(name="member_goal", keys=("member", "goal_until"), where={"goal_until": {"$exists": True}}),
         # A cascade's runs over a time, for its report; and what a switch ends.
         Index(name="cascade_started", keys=("cascade", "started_at")),
         Index(name="cascade_state", keys=("cascade", "state")),

@@ -47,7 +47,7 @@ async def test_a_goal_ends_a_run_in_any_state_and_takes_all_its_pushes_off_the_s
         run = await the_run(post, member, name)
         assert (run["state"], run["dueAt"], said(run)[-1]) == ("GOAL_REACHED", None, "goal reached: purchase"), name
     for endpoint in (f"fid-{member}", f"ios-{member}"):
-        assert sorted(phones.titles(endpoint)) == ["again", "night", "over"]
+        assert phones.titles(endpoint) == ["over"]
     assert sorted(await inbox(post, member)) == before
     assert sorted(await inbox(post, other)) == sorted([*before, "full", "held", "three"])
 
@@ -140,3 +140,40 @@ async def test_every_goal_that_the_example_names_ends_a_run(post: Shop) -> None:
 
     assert await inbox(post, member) == []
     assert len(await inbox(post, idle)) == 8
+
+
+async def test_a_goal_after_the_last_step_is_still_the_runs_until_it_would_have_expired(
+    post: Shop, phones: Phones
+) -> None:
+    go: dict[str, Any] = {"trigger": {"event": "activity.go"}, "goal": {"events": ["purchase"]}}
+    await publish(
+        post,
+        a_cascade("near", expires="PT2H", **go),
+        a_cascade("open", **go),
+        a_cascade("none", holdout_percent=100, **go),
+    )
+    soon, late, never = [await post.enrol() for _ in range(3)]
+    for member in (soon, late, never):
+        await with_phone(post, member)
+        await tell(post, member, "go")
+    await later(post, hours=1)
+    done = said(await the_run(post, soon, "near"))
+
+    await post.record(a_purchase(soon))
+    await later(post, hours=2)
+    await post.record(a_purchase(late))
+    await later(post, days=31)
+    await post.record(a_purchase(never))
+    await later(post, minutes=1)
+
+    assert done == ["sent by PUSH", "done"]
+    states = {
+        member: [(await the_run(post, member, name))["state"] for name in ("near", "open", "none")]
+        for member in (soon, late, never)
+    }
+    assert states == {soon: ["GOAL_REACHED"] * 3, late: ["DONE", "GOAL_REACHED", "GOAL_REACHED"], never: ["DONE"] * 3}
+    assert said(await the_run(post, soon, "near"))[-1] == "goal reached: purchase"
+    assert (phones.titles(f"fid-{soon}"), phones.titles(f"fid-{late}")) == ([], ["near"])
+    asked = '{ report(from: "2026-07-01", to: "2026-09-01") { cascades { cascade goals heldOutGoals } } }'
+    report = (await post.staff(asked, {}, scopes=("staff:reports",)))["report"]["cascades"]
+    assert [(each["goals"], each["heldOutGoals"]) for each in report] == [(1, 0), (2, 0), (0, 2)]
