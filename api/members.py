@@ -50,6 +50,7 @@ from domain.members.member import Member as MemberRecord
 from domain.members.member import is_visible, member_by_id, member_facts
 from domain.members.presence import show_code
 from domain.problems import NotFound
+from domain.programme.segments import segments_of
 
 
 @strawberry.input(one_of=True)
@@ -97,7 +98,7 @@ class Member(Node):
     def segments(self, info: Info) -> list[strawberry.ID]:
         programme, now = info.context.wallet.programmes.current, info.context.now
         facts = member_facts(self.record, as_settled(self.state, programme, now), programme, at=now)
-        return [strawberry.ID(segment) for segment in facts.segments]
+        return [strawberry.ID(segment) for segment in segments_of(facts, programme)]
 
     @described("Those that run now.")
     def challenges(self, info: Info) -> list[ChallengeStatus]:

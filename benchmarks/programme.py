@@ -6,11 +6,13 @@
 
 Each has a database of its own on one server and the same purchases of the same members. The rounds are interleaved and
 take turns in going first; what counts are the ratios, taken within a round. The time is that of one purchase after the
-other, through `Ledger.commit`, every write acknowledged by a majority and journaled.
+other, through `Ledger.commit`, every write acknowledged by a majority and journaled. Garbage is collected as seldom as
+the server does it.
 """
 
 import argparse
 import asyncio
+import gc
 import statistics
 import time
 from collections.abc import Mapping
@@ -112,6 +114,9 @@ async def measure(url: str, *, rounds: int, seconds: float) -> dict[int, dict[st
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     members = new_members(MEMBERS, datetime.now(UTC))
     found: dict[int, dict[str, list[Sample]]] = {level: {name: [] for name in sources()} for level in CALLERS}
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     async with AsyncExitStack() as stack:
         ledgers: dict[str, tuple[Ledger, Till]] = {}
         for number, (name, source) in enumerate(sources().items()):

@@ -432,7 +432,7 @@ def _hashed_part(entry: Entry) -> dict[str, Any]:
 
 def _nested(progress: ProgressChanges) -> dict[str, Any]:
     return {
-        section: {key: None if state is None else dict(state) for key, state in states.items()}
+        section: {key: dict(state) if isinstance(state, Mapping) else state for key, state in states.items()}
         for section, states in progress.items()
     }
 

@@ -64,7 +64,7 @@ def is_visible(member: Member, client_id: str) -> bool:
 
 
 def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: datetime) -> MemberFacts:
-    """What rules may know of the member at that instant, on a settled wallet."""
+    """What rules may know of the member at that instant, on a settled wallet; his segments if one of them asks."""
     zone = zone_of(member, programme)
     today = local_date(at, programme.zone)
     birthday, here = member.profile.birthday, local_date(at, zone)
@@ -84,7 +84,7 @@ def member_facts(member: Member, wallet: Wallet, programme: Programme, *, at: da
         points=available(wallet, POINTS, at),
         tags=member.tags,
     )
-    return replace(facts, segments=segments_of(facts, programme))
+    return replace(facts, segments=segments_of(facts, programme)) if programme.sees_segments else facts
 
 
 def celebrated(birthday: date, year: int) -> date:

@@ -34,10 +34,13 @@ class BadgeState:
     seen: tuple[str, ...] = ()
 
 
+_NOT_BEGUN: Final = BadgeState()
+
+
 def badge_state(progress: Mapping[str, Mapping[str, Document]], badge: str) -> BadgeState:
     """The member's state of that badge, of what his wallet holds."""
     document = progress.get(SECTION, {}).get(badge)
-    return BadgeState() if document is None else _read(document)
+    return _NOT_BEGUN if document is None else _read(document)
 
 
 def badge_count(badge: Badge, state: BadgeState, counters: Mapping[str, int], currency: str) -> int:
@@ -79,7 +82,7 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
     changed: dict[str, Document] = {}
     marks: dict[str, Document] = {}
     for badge in happening.programme.definition.badges:
-        before = _read(states[badge.id]) if badge.id in states else BadgeState()
+        before = _read(states[badge.id]) if badge.id in states else _NOT_BEGUN
         after = _counted(badge, before, happening)
         level = _qualified(badge, badge_count(badge, after, happening.counters, happening.programme.currency))
         if level > before.level:

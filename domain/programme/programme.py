@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from domain.ledger.expiry import ExpiryPolicy, LotPolicy, Period
 from domain.money import to_minor
 from domain.programme.cascade import CompiledCascade, compile_cascades
-from domain.programme.cel import Condition
+from domain.programme.cel import Condition, facts_read
 from domain.programme.fields import Model
 from domain.programme.format import (
     ACTIVITY_PREFIX,
@@ -118,7 +118,7 @@ class Programme:
     """One version in force. `digest` is the SHA-256 of its source, hexadecimal, empty when it has none.
 
     `closed` are the closed days by place, where there are any. `conditions` are those of mechanisms, by section, id
-    and key (`when` or `lines`).
+    and key (`when` or `lines`). `sees_segments` says that a condition of a rule or a mechanism asks for them.
     """
 
     version: int
@@ -142,6 +142,7 @@ class Programme:
     plan_multipliers: Mapping[str, Multiplier] = field(repr=False)
     conditions: Mapping[tuple[str, str, str], Condition] = field(repr=False)
     cascades: Mapping[str, CompiledCascade] = field(repr=False)
+    sees_segments: bool
 
 
 def compile_programme(definition: Definition, version: int, *, digest: str = "") -> Programme:
@@ -168,6 +169,7 @@ def compile_programme(definition: Definition, version: int, *, digest: str = "")
         plan_multipliers=MappingProxyType(_plan_multipliers(definition)),
         conditions=MappingProxyType(_mechanism_conditions(definition)),
         cascades=MappingProxyType(compile_cascades(definition.cascades)),
+        sees_segments=_sees_segments(definition),
     )
 
 
@@ -271,6 +273,12 @@ def _mechanism_conditions(definition: Definition) -> dict[tuple[str, str, str], 
                 if source is not None:
                     conditions[section, item.id, key] = Condition(source, rule=f"{section}.{item.id}")
     return conditions
+
+
+def _sees_segments(definition: Definition) -> bool:
+    sections = (definition.earning, definition.streaks, definition.stamp_cards, definition.challenges)
+    sources = [getattr(item, key, None) for items in sections for item in items for key in ("when", "lines")]
+    return any(("member", "segments") in facts_read(source) for source in sources if source is not None)
 
 
 def _condition(source: str | None, rule: str) -> Condition | None:

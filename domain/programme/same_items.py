@@ -116,7 +116,7 @@ def _first_day(last: date, within: Period) -> int:
 def _forgotten(states: Mapping[str, Document | None], oldest: Mapping[str, int]) -> dict[str, None]:
     """The items whose purchases can count for nothing any more, and those that are too many."""
     never = date.max.toordinal()
-    last = {key: state["days"][-1] for key, state in states.items() if state is not None}
+    last = {key: _days(state)[-1] for key, state in states.items() if state is not None}
     gone = [key for key, day in last.items() if day < oldest.get(key[: key.index("|")], never)]
     too_many = len(last) - len(gone) - MAX_ITEMS
     if too_many > 0:
@@ -157,11 +157,12 @@ def _key(rule: str, sku: str) -> str:
 
 
 def _days(state: Document | None) -> list[int]:
-    return [] if state is None else list(state["days"])
+    """The days of the purchases that still count, as ordinals, in order."""
+    return [] if state is None else [int(day) for day in state.split()]
 
 
 def _document(days: Sequence[int]) -> Document | None:
-    return {"days": list(days)} if days else None
+    return " ".join(map(str, days)) or None
 
 
 SAME_ITEMS: Final = Mechanism(section=SECTION, advance=_advance)

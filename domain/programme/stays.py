@@ -57,6 +57,8 @@ def date_at(stays: Stays, at: datetime) -> date:
 
 def earliest_date(stays: Stays, since: datetime) -> date:
     """No instant from `since` on is of an earlier date of the member, wherever he was."""
+    if len(stays) == 1:
+        return local_date(since, stays[0].zone) - _SLACK
     ends = [stay.since for stay in stays[1:]] + [_END]
     begun = [max(stay.since, since) for stay, end in zip(stays, ends, strict=True) if end > since]
     dates = [local_date(at, stay.zone) for at, stay in zip(begun, stays[-len(begun) :], strict=True)]

@@ -144,7 +144,7 @@ class _Course:
     def __init__(self, streak: Streak, settled: Settled, counts: Mapping[date, int]) -> None:
         self.streak, self.settled = streak, settled
         self.next = first_day(streak.period, settled.settled_on)
-        self.met = sorted(period for period, count in counts.items() if count >= streak.goal)
+        self.met = sorted([period for period, count in counts.items() if count >= streak.goal])
         self.length, self.longest, self.missed = settled.length, settled.longest, settled.missed
         self.freezes = 0 if streak.freezes is None else min(settled.freezes, streak.freezes.max)
         self.runs = [_Run(first=date.min)]
@@ -168,18 +168,19 @@ class _Course:
         freezes = self.streak.freezes
         if freezes is not None and self.length % freezes.every == 0:
             self.freezes = min(self.freezes + 1, freezes.max)
-        if any(milestone.at == self.length for milestone in self.streak.milestones):
+        if self.length in [milestone.at for milestone in self.streak.milestones]:
             self.runs[-1].reached.append(Paid(self.length, self.next))
         self.next = self._following
 
     def fail(self, stays: Stays, shut: frozenset[date], now: datetime) -> None:
         """The next period did not meet it, which says nothing of one that was closed throughout, or never was."""
-        over = None if self._is_shut(shut) else over_at(stays, self.next, self._following)
+        following = self._following
+        over = None if self._is_shut(shut) else over_at(stays, self.next, following)
         if over is not None and over > now:
             self.open_until.append(over)
         elif over is not None:
             self.missed += 1
-        self.next = self._following
+        self.next = following
 
     @property
     def _following(self) -> date:
@@ -296,6 +297,8 @@ def _noticed(streak: Streak, log: StreakLog, *, stays: Stays, closed: ClosedDays
 def _due(course: _Course, paid: Iterable[Paid]) -> list[Paid]:
     """The milestones reached that were not paid in their run: since its first period, before that of the next run."""
     due: list[Paid] = []
+    if not any(run.reached for run in course.runs):
+        return due
     for run, following in zip_longest(course.runs, course.runs[1:]):
         has = {
             each.milestone
@@ -310,8 +313,9 @@ def _counts(log: StreakLog, settled: Settled, streak: Streak, *, shut: frozenset
     """Events by period: those of its settled days, and those of the others that were not closed."""
     counts = {first_day(streak.period, settled.settled_on): settled.counted}
     for day in log.days:
-        period = first_day(streak.period, day)
-        counts[period] = counts.get(period, 0) + _counted(log, day, streak, shut)
+        if counted := _counted(log, day, streak, shut):
+            period = first_day(streak.period, day)
+            counts[period] = counts.get(period, 0) + counted
     return counts
 
 
@@ -321,7 +325,9 @@ def _counted(log: StreakLog, day: date, streak: Streak, shut: frozenset[date]) -
 
 def _shut(log: StreakLog, closed: ClosedDays) -> frozenset[date]:
     """The closed days of the place where the member was last, on each date (SEMANTICS §8.3)."""
-    visits = sorted((day, each.visit.place) for day, each in log.days.items() if each.visit is not None)
+    visits = sorted([(day, each.visit.place) for day, each in log.days.items() if each.visit is not None])
+    if closed.keys().isdisjoint([log.place, *(place for _, place in visits)]):
+        return _NEVER_SHUT
     stretches = [(date.min, log.place), *visits, (date.max, None)]
     return frozenset(
         day
@@ -341,6 +347,8 @@ def _with(day: Day, occasion: Occasion) -> Day:
         visit = here if visit is None else max(visit, here)
     return Day(counts=counts, visit=visit)
 
+
+_NEVER_SHUT: Final[frozenset[date]] = frozenset()
 
 _AHEAD: Final = timedelta(days=2)
 """No zone is so far ahead of UTC; what is later cannot be missed yet."""

@@ -71,15 +71,20 @@ class StreakLog:
     streaks: Mapping[str, Settled] = field(default_factory=dict)
 
 
-def streak_log_documents(log: StreakLog) -> dict[str, dict[str, Any]]:
-    """The log as states of a mechanism: one of each streak, and one of the days, under :data:`DAYS`."""
+def streak_log_documents(log: StreakLog, *, before: StreakLog | None = None) -> dict[str, dict[str, Any]]:
+    """The log as states of a mechanism: one of each streak, and one of the days, under :data:`DAYS`.
+
+    Streaks that are the same as `before` are left out.
+    """
     days: dict[str, Any] = {
         "settled_on": log.settled_on.isoformat(),
         "days": {day.isoformat(): _day_document(log.days[day]) for day in sorted(log.days)},
     }
     if log.place is not None:
         days["place"] = log.place
-    return {DAYS: days, **{streak: _settled_document(settled) for streak, settled in log.streaks.items()}}
+    known = {} if before is None else before.streaks
+    changed = {streak: settled for streak, settled in log.streaks.items() if settled is not known.get(streak)}
+    return {DAYS: days, **{streak: _settled_document(settled) for streak, settled in changed.items()}}
 
 
 def streak_log_from(documents: Mapping[str, Mapping[str, Any]]) -> StreakLog | None:
@@ -119,11 +124,9 @@ def _settled_document(settled: Settled) -> dict[str, Any]:
 
 
 def _settled_from(document: Mapping[str, Any]) -> Settled:
-    return Settled(
-        **{
-            **document,
-            "settled_on": date.fromisoformat(document["settled_on"]),
-            "paid": tuple(Paid(each["at"], date.fromisoformat(each["period"])) for each in document.get("paid", ())),
-            "offered": tuple(document.get("offered", ())),
-        }
-    )
+    values = {**document, "settled_on": date.fromisoformat(document["settled_on"])}
+    if "paid" in document:
+        values["paid"] = tuple([Paid(each["at"], date.fromisoformat(each["period"])) for each in document["paid"]])
+    if "offered" in document:
+        values["offered"] = tuple(document["offered"])
+    return Settled(**values)

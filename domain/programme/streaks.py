@@ -53,7 +53,7 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
         return Advance()
     awards = {(streak.id, milestone.at): milestone.award for streak in streaks for milestone in streak.milestones}
     return Advance(
-        states=streak_log_documents(recorded.log),
+        states=streak_log_documents(recorded.log, before=before),
         marks={streak: _mark(standing) for streak, standing in recorded.standings.items()},
         earned=together(
             [

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Any, Final
 
 from pymongo import AsyncMongoClient
@@ -137,8 +136,6 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 async def _connect(url: str, database: str, *, embedded: Embedded | None) -> Store:
     client: AsyncMongoClient[Document] = AsyncMongoClient(
         url,
-        tz_aware=True,
-        tzinfo=UTC,
         type_registry=TYPE_REGISTRY,
         appname="member-wallet",
         maxPoolSize=POOL_SIZE,

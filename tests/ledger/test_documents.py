@@ -34,7 +34,7 @@ from domain.store.codec import TYPE_REGISTRY
 from tests.ledger.shop import source
 
 CASHBACK = "cashback/EUR"
-OPTIONS: CodecOptions[dict[str, object]] = CodecOptions(tz_aware=True, tzinfo=UTC, type_registry=TYPE_REGISTRY)
+OPTIONS: CodecOptions[dict[str, object]] = CodecOptions(type_registry=TYPE_REGISTRY)
 PROGRAMME = compile_programme(read_definition(source("points: {refund_grace: P14D}\n")), 1)
 NOW = datetime(2026, 6, 10, 10, tzinfo=UTC)
 

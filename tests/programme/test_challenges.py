@@ -46,11 +46,13 @@ def of(*categories: str) -> dict[str, Any]:
 
 
 def mark(entry: Entry) -> Mapping[str, Any]:
-    return entry.marks.get("challenges", {}).get("march", {})
+    found: Mapping[str, Any] = entry.marks.get("challenges", {}).get("march", {})
+    return found
 
 
 async def stored(shop: Shop, member: Member) -> Mapping[str, Any] | None:
-    return (await shop.wallet(member)).progress.get("challenges", {}).get("march")
+    found: Mapping[str, Any] | None = (await shop.wallet(member)).progress.get("challenges", {}).get("march")
+    return found
 
 
 async def test_who_reaches_the_target_gets_the_award_once(shop_with: OpenShop) -> None:
