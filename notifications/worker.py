@@ -171,6 +171,7 @@ class _Way:
         await cascades.do(office, range(SLOTS), ahead, now=self.clock.now())
 
     async def _settle(self, kind: Kind, at: datetime) -> None:
+        members: list[str] = []
         if kind is Kind.WALLET:
             members = [wallet["_id"] for wallet in await _due(self.store, range(SLOTS), until=at)]
             self._note((at, members))
