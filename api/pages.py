@@ -16,6 +16,7 @@ import strawberry
 from api.errors import InvalidValue
 
 MAX_PAGE: Final = 100
+LARGEST: Final = 10**14
 _MAX_CURSOR_LENGTH: Final = 500
 
 Key = tuple[str | int, ...]
@@ -87,13 +88,18 @@ def cursor(kind: str, key: Key) -> str:
 
 
 def parse_cursor(kind: str, text: str) -> Key:
-    """The key in a cursor of this kind of connection. Raises InvalidValue for anything else."""
+    """The key in a cursor of this kind of connection. Raises InvalidValue for anything else.
+
+    No number in it is larger than :data:`LARGEST`: sequences and milliseconds stay far below.
+    """
     if len(text) <= _MAX_CURSOR_LENGTH and text.isascii():
         try:
             parts = orjson.loads(b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
         except (Base64Error, orjson.JSONDecodeError):
             parts = None
-        sound = isinstance(parts, list) and all(type(each) in {str, int} for each in parts)
+        sound = isinstance(parts, list) and all(
+            type(each) is str or (type(each) is int and abs(each) <= LARGEST) for each in parts
+        )
         if sound and len(parts) > 1 and parts[0] == kind:
             return tuple(parts[1:])
     raise InvalidValue("after is no cursor of this connection. Send an endCursor that it gave you, or leave it out.")

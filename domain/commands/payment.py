@@ -6,10 +6,11 @@ same lots, the last part first, never above what each gave (SEMANTICS §2.7, §6
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, entry_id
+from domain.ledger.expiry import Period, add_period
 from domain.ledger.hold import HeldPart, Hold
 from domain.ledger.journal import Journal
 from domain.ledger.lot import Allocation
@@ -93,7 +94,7 @@ def decide_payment(payment: Payment, situation: Situation) -> Entry | Problem:
         currency=payment.currency,
         parts=tuple(draft.hold(asset, amount) for asset, amount in parts),
         created_at=situation.now,
-        expires_at=situation.now + timedelta(seconds=_hold_seconds(situation.programme)),
+        expires_at=_ends_at(situation.programme, situation.now),
         receipt=payment.receipt,
     )
     return draft.entry(changes=Changes(hold=hold), receipt=payment.receipt)
@@ -269,9 +270,15 @@ def _first(taken: tuple[Allocation, ...], amount: int) -> tuple[Allocation, ...]
     return tuple(result)
 
 
-def _hold_seconds(programme: Programme) -> int:
+def _ends_at(programme: Programme, now: datetime) -> datetime:
+    """When a hold made now ends: days are 24 hours whatever the clocks do, months are the calendar's."""
     period = programme.definition.prepaid.hold_expires
-    return period.seconds + period.days * 86_400
+    ends_at = now + timedelta(days=period.days, seconds=period.seconds)
+    if not (period.years or period.months):
+        return ends_at
+    local = ends_at.astimezone(programme.zone)
+    day = add_period(local.date(), Period(years=period.years, months=period.months))
+    return datetime.combine(day, local.time(), tzinfo=programme.zone).astimezone(UTC)
 
 
 def _not_open(hold_id: str, merchant: str, situation: Situation) -> Problem:

@@ -3,9 +3,11 @@
 The preview is the same decision without the commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from fractions import Fraction
+from math import ceil
 
 from domain.commands.happening import purchase_happening
 from domain.ledger.draft import Draft, Situation
@@ -138,15 +140,15 @@ def _vouchers_problem(receipt: Receipt, situation: Situation) -> Problem | None:
     """Why a voucher cannot be used on this purchase, if one cannot: all are used, or none is."""
     open_ones = {voucher.code: voucher for voucher in situation.wallet.vouchers.values()}
     ended: Mapping[str, VoucherStatus] = situation.evidence or {}
+    used = [open_ones[code].definition for code in receipt.voucher_codes if code in open_ones]
+    before_minor = before_discounts(receipt, used, situation.programme)
     for index, code in enumerate(receipt.voucher_codes):
         voucher = open_ones.get(code)
         if voucher is None and code in ended:
             return WrongState(message=f"The voucher {code} is {ended[code].lower()}.", state=ended[code].value)
         if voucher is None:
             return NotFound(message=f"The member has no voucher {code} (voucherCodes.{index}).", what="voucher")
-        if before_discount(receipt, voucher.definition, situation.programme) < minimum_spend(
-            voucher.definition, situation.programme
-        ):
+        if before_minor < minimum_spend(voucher.definition, situation.programme):
             return NotEligible(message=f"The purchase is too small for the voucher {code}.", reason="MINIMUM_SPEND")
         if voucher.sku is not None and receipt.lines and all(line.sku != voucher.sku for line in receipt.lines):
             return NotEligible(message=f"The voucher {code} is for the item {voucher.sku}.", reason="OTHER_ITEM")
@@ -161,14 +163,21 @@ def minimum_spend(kind: str, programme: Programme) -> int:
     return to_minor(discount.minimum_spend, programme.currency)
 
 
-def before_discount(receipt: Receipt, kind: str, programme: Programme) -> int:
-    """The total with a voucher's discount added again: the total sent is what was paid after it; in minor units."""
-    discount = programme.vouchers[kind].discount if kind in programme.vouchers else None
-    if discount is not None and discount.amount is not None:
-        return receipt.total_minor + to_minor(discount.amount, programme.currency)
-    if discount is not None and discount.percent is not None and discount.percent < WHOLE:
-        return int(receipt.total_minor * WHOLE / (WHOLE - discount.percent))
-    return receipt.total_minor
+def before_discounts(receipt: Receipt, kinds: Iterable[str], programme: Programme) -> int:
+    """The most that the purchase can have been before the discounts of those vouchers, in minor units.
+
+    The total sent is what was paid after them. In which order the till took them off, and how it rounded a
+    percentage, it does not say.
+    """
+    amounts_minor, kept = 0, Fraction(1)
+    for kind in kinds:
+        discount = programme.vouchers[kind].discount if kind in programme.vouchers else None
+        if discount is not None and discount.amount is not None:
+            amounts_minor += to_minor(discount.amount, programme.currency)
+        if discount is not None and discount.percent is not None and discount.percent < WHOLE:
+            kept *= 1 - discount.percent / WHOLE
+    after_minor = receipt.total_minor + amounts_minor
+    return after_minor if kept == 1 else ceil((after_minor + 1) / kept) - 1
 
 
 async def load_ended_vouchers(receipt: Receipt, journal: Journal, wallet: Wallet) -> Mapping[str, VoucherStatus]:

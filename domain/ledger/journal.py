@@ -16,6 +16,9 @@ from domain.ledger.voucher import VoucherStatus
 from domain.ledger.wallet import Wallet, fold, wallet_from
 from domain.store.connection import Store
 
+MOST_DIGITS = 18
+"""Of a sequence: what 64 bits hold."""
+
 MAX_FOLD = 10_000
 """No wallet is further behind its journal than this in one read; an assertion guards it."""
 
@@ -80,7 +83,7 @@ class Journal:
         """The entry that claimed or expired the bonus, or None. It stands after the one that granted it."""
         granted, _, _ = bonus.rpartition(".b")
         _, _, sequence = granted.rpartition(".")
-        if not sequence.isascii() or not sequence.isdigit():
+        if not sequence.isascii() or not sequence.isdigit() or len(sequence) > MOST_DIGITS:
             return None
         wanted = {"member": member, "seq": {"$gt": int(sequence)}, "changes.ended_bonuses": bonus}
         document = await self.store.journal.find_one(wanted)

@@ -282,6 +282,19 @@ async def test_a_purchase_takes_codes_and_its_preview_says_what_is_wrong(shop: S
     assert again["__typename"] == "WrongState"
 
 
+async def test_a_minimum_is_of_what_was_bought_before_all_its_vouchers(shop: Shop) -> None:
+    member = await a_member(shop, 2_000)
+    codes_of_five = [(await bought(shop, member, "five"))["code"] for _ in range(2)]
+    await shop.record(a_purchase(member, "100.00"))
+    listed = await shop.phone(member, "{ me { vouchers { nodes { code discount { percent } } } } }")
+    (fifth,) = (each["code"] for each in listed["me"]["vouchers"]["nodes"] if each["discount"]["percent"] == "20")
+
+    too_little = await shop.record(a_purchase(member, "5.99", voucherCodes=[*codes_of_five, fifth]))
+    enough = await shop.record(a_purchase(member, "6.00", voucherCodes=[*codes_of_five, fifth]))
+
+    assert (too_little["__typename"], enough["__typename"]) == ("NotEligible", "PurchaseRecorded")
+
+
 async def test_a_purchase_shows_the_voucher_that_it_awarded(shop: Shop) -> None:
     member = await a_member(shop)
 

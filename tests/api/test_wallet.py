@@ -11,6 +11,7 @@ from pymongo import monitoring
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from api.app import build_app
+from api.pages import cursor
 from api.schema import build_schema
 from api.titles import TITLES
 from domain.ledger.entry import EntryKind
@@ -238,7 +239,15 @@ async def test_the_activity_can_be_of_some_kinds_only(shop: Shop) -> None:
     assert joined["me"]["wallet"]["activity"]["pageInfo"]["hasNextPage"] is False
 
 
-@pytest.mark.parametrize("variables", [{"first": 0}, {"first": 101}, {"first": 5, "after": "nothing"}])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"first": 0},
+        {"first": 101},
+        {"first": 5, "after": "nothing"},
+        {"first": 5, "after": cursor("activity", (2**63,))},
+    ],
+)
 async def test_a_page_that_cannot_be_is_refused(shop: Shop, variables: dict[str, Any]) -> None:
     member = await shop.enrol()
 

@@ -88,7 +88,7 @@ async def test_past_its_time_it_is_worth_nothing_and_cannot_be_claimed(shop: Sho
     assert await shop.available(member, CASHBACK) == 0
 
 
-@pytest.mark.parametrize("identifier", ["junk", "", "x.1.b0"])
+@pytest.mark.parametrize("identifier", ["junk", "", "x.1.b0", "x.99999999999999999999.b0"])
 async def test_what_is_no_bonus_of_the_member_is_not_found(shop: Shop, member: Member, identifier: str) -> None:
     other = await shop.member()
 

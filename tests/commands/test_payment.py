@@ -120,14 +120,22 @@ async def test_a_hold_that_runs_out_with_an_expired_lot_reads_the_same_before_an
     assert (await kinds(shop, member))[-4:] == ["EXPIRE", "VOID", "EXPIRE", "EXPIRE"]
 
 
-async def test_a_hold_lasts_as_long_as_the_programme_says(shop_with: OpenShop) -> None:
-    shop = await shop_with("prepaid: {hold_expires: PT30M}\n")
+@pytest.mark.parametrize(
+    ("stated", "lasts"),
+    [
+        ("PT30M", timedelta(minutes=30)),
+        ("P1DT1H", timedelta(hours=25)),
+        ("P1M", timedelta(days=31, hours=-1)),  # over the night on which summer time begins
+    ],
+)
+async def test_a_hold_lasts_as_long_as_the_programme_says(shop_with: OpenShop, stated: str, lasts: timedelta) -> None:
+    shop = await shop_with(f"prepaid: {{hold_expires: {stated}}}\n")
     member = await shop.member()
     await shop.posted(top_up(shop, member, 5000))
     held = await shop.posted(payment(shop, member, 1000))
 
     assert held.changes.hold is not None
-    assert held.changes.hold.expires_at - held.posted_at == timedelta(minutes=30)
+    assert held.changes.hold.expires_at - held.posted_at == lasts
     await shop.move_to(held.changes.hold.expires_at - timedelta(seconds=5))
     captured = await shop.posted(capture(shop, held, 1))
     assert captured.balances.money == {PREPAID: 4999}
