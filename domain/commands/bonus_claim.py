@@ -11,8 +11,11 @@ from domain.programme.earning import ExplanationRow
 BONUSES = "programme/bonuses"
 
 
+_ENDS = {EntryKind.EXPIRE: "EXPIRED", EntryKind.RETURN: "CANCELLED"}
+
+
 async def load_ended_bonus(bonus: str, journal: Journal, wallet: Wallet) -> EntryKind | None:
-    """What ended the bonus (BONUS_CLAIM or EXPIRE); None when it is open, or no bonus of this wallet."""
+    """What ended the bonus (BONUS_CLAIM, EXPIRE or RETURN); None when it is open, or no bonus of this wallet."""
     if bonus in wallet.bonuses:
         return None
     found = await journal.ending_bonus(wallet.member, bonus)
@@ -23,7 +26,7 @@ def decide_claim(bonus_id: str, situation: Situation) -> Entry | Problem:
     """The BONUS_CLAIM entry. `evidence` is what :func:`load_ended_bonus` read."""
     bonus = situation.wallet.bonuses.get(bonus_id)
     if bonus is None and situation.evidence is not None:
-        state = "EXPIRED" if situation.evidence is EntryKind.EXPIRE else "CLAIMED"
+        state = _ENDS.get(situation.evidence, "CLAIMED")
         return WrongState(message=f"The bonus is {state.lower()}.", state=state)
     if bonus is None:
         return NotFound(message=f"The member has no bonus {bonus_id}.", what="bonus")

@@ -11,6 +11,7 @@ from itertools import product
 
 from domain.commands.happening import return_happening
 from domain.commands.purchase import MAX_AHEAD
+from domain.ledger.bonus import entry_of_bonus
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, Forgiven, Purchase, Return
 from domain.ledger.journal import Journal
@@ -149,6 +150,11 @@ def decide_return(wanted: PurchaseReturn, situation: Situation) -> Entry | Probl
                 VoucherEnd(id=voucher.id, status=VoucherStatus.CANCELLED)
                 for voucher in situation.wallet.vouchers.values()
                 if entry_of_voucher(voucher.id) == bought.id and (voucher.keeps_from_minor or 0) > remains
+            ),
+            ended_bonuses=tuple(
+                bonus.id
+                for bonus in situation.wallet.bonuses.values()
+                if entry_of_bonus(bonus.id) == bought.id and (bonus.keeps_from_minor or 0) > remains
             ),
         ),
         explanation=(row,),

@@ -20,18 +20,29 @@ class Growth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bonus:
-    """A bonus that a member holds. `steps` rise; the first one is the instant of the grant."""
+    """A bonus that a member holds. `steps` rise; the first one is the instant of the grant.
+
+    `keeps_from_minor` is the least that must remain of the purchase that granted it (SEMANTICS §4.4), None if no
+    purchase did.
+    """
 
     id: str
     definition: str
     currency: str
     steps: tuple[Growth, ...]
     expires_at: datetime
+    keeps_from_minor: int | None = None
 
 
 def bonus_id(entry_id: str, number: int) -> str:
     """The id of the n-th bonus (from 0) that an entry granted; the member stands in it."""
     return f"{entry_id}.b{number}"
+
+
+def entry_of_bonus(identifier: str) -> str | None:
+    """The id of the entry that granted the bonus, or None for what is no bonus's id."""
+    entry, dot, number = identifier.rpartition(".b")
+    return entry if dot and number.isascii() and number.isdigit() else None
 
 
 def worth_minor(bonus: Bonus, at: datetime) -> int:
@@ -43,13 +54,14 @@ def worth_minor(bonus: Bonus, at: datetime) -> int:
 
 def bonus_document(bonus: Bonus) -> dict[str, Any]:
     """The bonus as entries and wallets store it."""
-    return {
+    document = {
         "id": bonus.id,
         "definition": bonus.definition,
         "currency": bonus.currency,
         "steps": [{"at": step.at, "worth_minor": step.worth_minor} for step in bonus.steps],
         "expires_at": bonus.expires_at,
     }
+    return document if bonus.keeps_from_minor is None else {**document, "keeps_from_minor": bonus.keeps_from_minor}
 
 
 def bonus_from(document: Mapping[str, Any]) -> Bonus:

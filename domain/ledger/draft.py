@@ -205,7 +205,7 @@ class Draft:
         for voucher in earned.vouchers:
             self.issue(voucher.kind, keeps_from_minor=voucher.keeps_from_minor or None, sku=voucher.sku)
         for bonus in earned.bonuses:
-            self.grant(bonus)
+            self.grant(bonus.kind, keeps_from_minor=bonus.keeps_from_minor or None)
 
     def advance(self, happening: Happening) -> Advanced:
         """Tell the mechanisms what happened, once, after all else was given, and give what they give.
@@ -227,7 +227,7 @@ class Draft:
             return voucher
         return replace(voucher, expires_at=self._after(self.situation.programme.refund_grace))
 
-    def grant(self, kind: str) -> Bonus:
+    def grant(self, kind: str, *, keeps_from_minor: int | None = None) -> Bonus:
         """Grant a growing bonus of that kind of the programme; its steps come at the first instant of their days."""
         programme, now = self.situation.programme, self.situation.now
         definition = programme.bonuses[kind]
@@ -242,6 +242,7 @@ class Draft:
             currency=programme.currency,
             steps=tuple(steps),
             expires_at=self._after(definition.expires),
+            keeps_from_minor=keeps_from_minor,
         )
         self.bonuses.append(bonus)
         return bonus

@@ -11,7 +11,8 @@ from typing import Any
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
-from domain.ledger.entry import Entry, EntryKind, Refusal, decided_from, entry_from
+from domain.ledger.bonus import entry_of_bonus
+from domain.ledger.entry import Entry, EntryKind, Refusal, decided_from, entry_from, member_of_entry
 from domain.ledger.voucher import VoucherStatus
 from domain.ledger.wallet import Wallet, fold, wallet_from
 from domain.store.connection import Store
@@ -80,11 +81,11 @@ class Journal:
         return [entry_from(document) async for document in self.store.journal.find(wanted).sort("seq", 1)]
 
     async def ending_bonus(self, member: str, bonus: str) -> Entry | None:
-        """The entry that claimed or expired the bonus, or None. It stands after the one that granted it."""
-        granted, _, _ = bonus.rpartition(".b")
-        _, _, sequence = granted.rpartition(".")
-        if not sequence.isascii() or not sequence.isdigit() or len(sequence) > MOST_DIGITS:
+        """The entry that claimed, expired or cancelled the bonus, or None. It stands after the one that granted it."""
+        granted = entry_of_bonus(bonus) or ""
+        if member_of_entry(granted) != member or len(granted) > len(member) + MOST_DIGITS:
             return None
+        _, _, sequence = granted.rpartition(".")
         wanted = {"member": member, "seq": {"$gt": int(sequence)}, "changes.ended_bonuses": bonus}
         document = await self.store.journal.find_one(wanted)
         return None if document is None else entry_from(document)

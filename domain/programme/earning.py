@@ -92,8 +92,16 @@ class VoucherAward:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BonusAward:
+    """A growing bonus of a kind; `keeps_from_minor` is as for a voucher."""
+
+    kind: str
+    keeps_from_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Earnings:
-    """What an event gives. `rows` of each asset add up to its award; `bonuses` are kinds by id.
+    """What an event gives. `rows` of each asset add up to its award.
 
     `used_up` are the rules that would have given, had their limits left them anything.
     """
@@ -103,7 +111,7 @@ class Earnings:
     rows: tuple[ExplanationRow, ...] = ()
     used: tuple[UsageChange, ...] = ()
     vouchers: tuple[VoucherAward, ...] = ()
-    bonuses: tuple[str, ...] = ()
+    bonuses: tuple[BonusAward, ...] = ()
     used_up: tuple[str, ...] = ()
 
 
@@ -256,7 +264,7 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage, *, also: Sequence[Mu
     rows: list[ExplanationRow] = []
     used: list[UsageChange] = []
     vouchers: list[VoucherAward] = []
-    bonuses: list[str] = []
+    bonuses: list[BonusAward] = []
     used_up: list[str] = []
     for rule in rules.awards:
         basis_minor = _basis_minor(rule, moment, lines) if _in_force(rule, moment) else None
@@ -270,8 +278,10 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage, *, also: Sequence[Mu
             multipliers = [each for each in (*rules.multipliers, *also) if _in_force(each, moment)]
         given = _rows(rule, moment, basis_minor=basis_minor, multipliers=multipliers, before=before)
         rows += given
-        vouchers += [_voucher(rule, rule.voucher, moment)] if rule.voucher is not None else []
-        bonuses += [rule.bonus] if rule.bonus is not None else []
+        if rule.voucher is not None:
+            vouchers.append(VoucherAward(kind=rule.voucher, keeps_from_minor=_keeps_from_minor(rule, moment)))
+        if rule.bonus is not None:
+            bonuses.append(BonusAward(kind=rule.bonus, keeps_from_minor=_keeps_from_minor(rule, moment)))
         if rule.limit is not None:
             changes = _usage_changes(rule, rule.limit, key=key, given=given)
             used += changes
@@ -328,10 +338,11 @@ def _usage_changes(rule: AwardRule, limit: Limit, *, key: str, given: Sequence[E
     return [UsageChange(rule=rule.id, period=key, count=1, amount=amount)]
 
 
-def _voucher(rule: AwardRule, kind: str, moment: _Moment) -> VoucherAward:
+def _keeps_from_minor(rule: AwardRule, moment: _Moment) -> int:
+    """The least total of the purchase for which the rule gives; 0 for what is no purchase."""
     purchase = moment.facts.get("purchase")
     if purchase is None:
-        return VoucherAward(kind=kind)
+        return 0
     least, most = 1, moment.total_minor
     while rule.condition is not None and least < most:
         middle = (least + most) // 2
@@ -339,7 +350,7 @@ def _voucher(rule: AwardRule, kind: str, moment: _Moment) -> VoucherAward:
             most = middle
         else:
             least = middle + 1
-    return VoucherAward(kind=kind, keeps_from_minor=least)
+    return least
 
 
 def _in_force(rule: Rule, moment: _Moment) -> bool:

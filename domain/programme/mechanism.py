@@ -35,7 +35,7 @@ from zoneinfo import ZoneInfo
 from domain.ledger.expiry import local_date
 from domain.money import to_minor
 from domain.programme.cel import Facts
-from domain.programme.earning import Earnings, ExplanationRow, Usage, VoucherAward
+from domain.programme.earning import BonusAward, Earnings, ExplanationRow, Usage, VoucherAward
 from domain.programme.facts import MemberFacts
 from domain.programme.format import Definition, FixedAward
 from domain.programme.programme import Programme
@@ -178,7 +178,7 @@ def fixed(award: FixedAward, *, section: str, identifier: str, currency: str) ->
         cashback_minor=cashback_minor,
         rows=(ExplanationRow(identifier, section, points, cashback_minor),),
         vouchers=() if award.voucher is None else (VoucherAward(kind=award.voucher),),
-        bonuses=() if award.bonus is None else (award.bonus,),
+        bonuses=() if award.bonus is None else (BonusAward(kind=award.bonus),),
     )
 
 

@@ -94,3 +94,22 @@ async def test_what_is_no_bonus_of_the_member_is_not_found(shop: Shop, member: M
 
     assert isinstance(await shop.refused(claim(shop, member, identifier)), NotFound)
     assert isinstance(await shop.refused(claim(shop, member, (await bonus_of(shop, other)).id)), NotFound)
+
+
+async def test_a_bonus_goes_with_the_purchase_that_granted_it_unless_it_was_claimed(shop_with: OpenShop) -> None:
+    rule = "{id: big, event: purchase, when: 'purchase.total_minor >= 5000', award: {bonus: growing}}"
+    shop = await shop_with(GROWING.replace("bonuses:", f"  - {rule}\nbonuses:"))
+    member = await shop.member()
+    kept, claimed, gone = [await shop.buy(member, 60_00) for _ in range(3)]
+    await shop.posted(claim(shop, member, f"{claimed.id}.b0"))
+
+    await shop.give_back(member, kept, 10_00)
+    for bought in (claimed, gone):
+        await shop.give_back(member, bought, 10_01)
+    refused = await shop.refused(claim(shop, member, f"{gone.id}.b0"))
+
+    held = [bonus.id for bonus in (await shop.wallet(member)).bonuses.values()]
+    assert held == [f"{member.id}.1.b0", f"{kept.id}.b0"]
+    assert isinstance(refused, WrongState)
+    assert refused.state == "CANCELLED"
+    assert await shop.available(member, CASHBACK) == 10_00

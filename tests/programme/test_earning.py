@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.programme.earning import (
+    BonusAward,
     Earnings,
     ExplanationRow,
     Line,
@@ -239,7 +240,9 @@ earning: [{id: trial, event: purchase, pilot: {regions: [north], percent: "30"},
 def test_joining_gives_points_and_a_bonus(example: Programme) -> None:
     result = earn_event(example, "joined", occurred_at=THURSDAY_MORNING, member=MemberFacts(id="m1"), usage={})
 
-    assert result == Earnings(points=100, rows=(ExplanationRow("welcome", "award", 100, 0),), bonuses=("growing-ten",))
+    assert result == Earnings(
+        points=100, rows=(ExplanationRow("welcome", "award", 100, 0),), bonuses=(BonusAward(kind="growing-ten"),)
+    )
 
 
 @pytest.mark.parametrize(("reporter", "points"), [("staff", 1), ("partner", 0), ("member", 0), (None, 0)])
