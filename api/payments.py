@@ -1,7 +1,7 @@
 """Payments at the till out of the member's money: authorize, capture, void, refund.
 
-A hold goes by the id of its HOLD entry and a payment taken at once by that of its CHARGE entry; a partner knows
-only its own. Taking value needs the member there, or his grant (SEMANTICS §9.2). The rules are in
+A hold goes by the id of its HOLD entry and a payment taken at once by that of its CHARGE entry; what was captured may
+be refunded by the id of its CAPTURE entry, too. A partner knows only its own. Taking value needs the member there, or his grant (SEMANTICS §9.2). The rules are in
 domain.commands.payment.
 """
 
@@ -297,6 +297,9 @@ async def _on_payment(info: Info, partner: PartnerCaller, step: _Step) -> Outcom
     """Commit the step; a payment that is not this partner's is not there."""
     ledger = info.context.wallet.ledger
     begun = await ledger.journal.entry(step.payment)
+    if begun is not None and begun.kind is EntryKind.CAPTURE and step.operation == REFUND:
+        assert begun.reverses is not None, begun.id
+        begun = await ledger.journal.entry(begun.reverses)
     if begun is None or not _is_own(begun, partner):
         kept = await ledger.kept(partner.actor, step.key, step.fingerprint)
         return kept or Missing(message=f"You have no {step.what} {step.payment[:60]}.", what=step.what)

@@ -311,13 +311,15 @@ async def test_only_what_was_captured_comes_back(shop: Shop) -> None:
 
     captured = await ask(shop, CAPTURE, {"hold": held["hold"], "amount": "12.00"})
     above = await ask(shop, REFUND, {"payment": held["hold"], "amount": "12.01"})
+    by_capture = await ask(shop, REFUND, {"payment": captured["entry"]["id"], "amount": "2.00"})
     refunded = await ask(shop, REFUND, {"payment": held["hold"]})
     of_void = await ask(shop, REFUND, {"payment": voided["hold"]})
 
     assert (too_soon["__typename"], too_soon["state"]) == ("WrongState", "HELD")
     assert (captured["captured"], captured["released"]) == (usd("12.00"), usd("3.00"))
     assert (above["__typename"], above["headroom"]) == ("LimitReached", "12.00")
-    assert (refunded["refunded"], prepaid(refunded)) == (usd("12.00"), ("20.00", "0.00"))
+    assert (by_capture["refunded"], by_capture["entry"]["reverses"]) == (usd("2.00"), held["hold"])
+    assert (refunded["refunded"], prepaid(refunded)) == (usd("10.00"), ("20.00", "0.00"))
     assert (of_void["__typename"], of_void["state"]) == ("WrongState", "VOID")
 
 
