@@ -571,7 +571,7 @@ class WalletBesideItsModel(RuleBasedStateMachine):
         entry = self.run(self.shop.posted(command))
         self.sent.append((command, entry))
         self.model.pass_time(entry.posted_at)
-        self.model.award(asset, amount, "ADJUST", earned_at=entry.occurred_at, now=entry.posted_at)
+        self.model.award(asset, amount, "ADJUST", earned_at=entry.occurred_at, now=entry.posted_at, at_once=True)
         self.model.is_active(entry.posted_at, missing_only=True)
 
     @rule(asset=st.sampled_from([POINTS, CASHBACK]), share=st.integers(1, 130))

@@ -32,11 +32,14 @@ def check_adjustment(adjustment: Adjustment, programme: Programme) -> Problem | 
 
 
 def decide_adjustment(adjustment: Adjustment, situation: Situation) -> Entry | Problem:
-    """Credit under the asset's own expiry policy, or take in spending order; never below zero."""
+    """Credit under the asset's own expiry policy, or take in spending order; never below zero.
+
+    What is given can be spent at once: no purchase that may be returned stands behind it.
+    """
     draft = Draft(situation, EntryKind.ADJUST, situation.now)
     asset, amount = adjustment.asset, adjustment.amount
     if amount > 0:
-        draft.award(asset, amount, source=ADJUSTMENTS, origin=EntryKind.ADJUST.value)
+        draft.award_at_once(asset, amount, source=ADJUSTMENTS)
     else:
         if shortage := draft.shortage(asset, -amount):
             return shortage

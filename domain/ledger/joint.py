@@ -136,13 +136,12 @@ async def _known(ledger: Ledger, command: Command) -> Outcome | None:
             return await replay(ledger.journal, claimed.used_by, command.fingerprint)
         problem = used_elsewhere(command) if claimed.is_used_elsewhere else None
         if problem is None and claimed.duplicate_of is not None:
-            problem = duplicate_receipt(command, claimed.duplicate_of)
+            duplicate = duplicate_receipt(command, claimed.duplicate_of)
+            refused = _Refused(duplicate, await ledger.journal.wallet(command.member))
+            return await _keep(ledger, command, refused, ledger.now())
     if problem is None:
         return None
-    wallet = await ledger.journal.wallet(command.member)
-    if problem.kept:
-        return await _keep(ledger, command, _Refused(problem, wallet), ledger.now())
-    return Outcome(decided=problem, wallet=wallet, replayed=False)
+    return Outcome(decided=problem, wallet=await ledger.journal.wallet(command.member), replayed=False)
 
 
 async def _attempt(ledger: Ledger, command: Command, also: _Joined) -> Outcome | None:

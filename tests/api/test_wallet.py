@@ -376,7 +376,7 @@ async def test_pockets_that_were_filled_are_shown_apart(shop: Shop) -> None:
     wallet = (await shop.phone(member, HOME))["me"]["wallet"]
 
     assert [row["available"]["amount"] for row in wallet["prepaid"]] == ["7.50"]
-    assert [row["pending"]["amount"] for row in wallet["cashback"]] == ["2.00"]
+    assert [row["available"]["amount"] for row in wallet["cashback"]] == ["2.00"]
     assert wallet["activity"]["nodes"][1]["balanceAfter"]["prepaid"] == [{"amount": "7.50"}]
 
 

@@ -58,6 +58,17 @@ async def test_what_staff_give_expires_by_the_programmes_policy(shop_with: OpenS
     assert standing.expiring == ((100, datetime(2026, 12, 31, 23, tzinfo=UTC)),)
 
 
+async def test_what_staff_give_can_be_spent_at_once(shop_with: OpenShop) -> None:
+    shop = await shop_with("cashback: {pending: P14D, expiry: {policy: rolling, after: P1M}}\n")
+    member = await shop.member()
+    await shop.adjust(member, 10_00, asset=CASHBACK)
+
+    standing = await shop.standing(member, CASHBACK)
+
+    assert (standing.available, standing.pending) == (10_00, 0)
+    assert standing.expiring == ((10_00, datetime(2026, 4, 2, 22, tzinfo=UTC)),)
+
+
 async def test_an_adjustment_is_no_activity(shop_with: OpenShop) -> None:
     shop = await shop_with(IDLE)
     member = await shop.member()
