@@ -124,6 +124,7 @@ TABLE: Final[Mapping[str, Requirement]] = {
     "Query.partner": Requirement(partner=True),
     "Query.report": scopes("staff:reports"),
     "Query.cascadeRuns": scopes("staff:members"),
+    "Query.simulateCascade": scopes("staff:members"),
     "Query.node": SIGNED_IN,
     "Member.profile": own_or("members:read", "staff:members"),
     "Member.wallet": own_or("wallet:read", "staff:members", "staff:adjust", "staff:refunds"),

@@ -24,6 +24,7 @@ from api.schema import sdl
 from api.screen import show_audit, show_phones, show_replay
 from api.serve import MAX_PROCESSES, Plan, PortTaken, ServerFailed, serve, work
 from api.services import open_clock
+from api.simulation import simulation_lines
 from api.tokens import ScopeUnknown, Tokens, open_tokens
 from domain.ledger.expiry import start_of_day
 from domain.members.member import member_by_id
@@ -39,10 +40,13 @@ from domain.store.buckets import Allowance
 from domain.store.clock import Clock
 from domain.store.connection import Store, StoreUnavailable, opened_store
 from domain.store.embedded import EmbeddedUnavailable
+from notifications.carriers import opened_carriers
 from notifications.devices import devices_of
 from notifications.firebase.admin import FirebaseUnusable
+from notifications.office import Office
 from notifications.phone.process import PHONE_PORT, PhonesFailed
 from notifications.phone.terminal import NoPhones
+from notifications.simulation import CascadeUnknown, FactInvalid, NobodyThere, Simulation, simulate
 
 ANSWER_IS_NO: Final = 1
 WRONG_USE: Final = 2
@@ -68,7 +72,9 @@ _EXPECTED: Final = (
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 partners = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+cascades = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(partners, name="partner", help="Partner apps.")
+app.add_typer(cascades, name="cascade", help="Cascades of messages.")
 app.add_typer(tokens, name="token", help="Access tokens, in a sandbox only.")
 
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="The same as WALLET_MODE=sandbox.")]
@@ -296,6 +302,43 @@ def phone_command(
     show_phones(port, endpoints=endpoints)
 
 
+@cascades.command("simulate")
+def cascade_simulate(  # noqa: PLR0917 -- typer's options, given by name
+    cascade: Annotated[str, typer.Argument(metavar="ID", help="The cascade's id.")],
+    member: Annotated[str, typer.Option(metavar="M", help="The member's id.")],
+    at: Annotated[str | None, typer.Option(metavar="INSTANT", help="When its signal comes; by default now.")] = None,
+    event: Annotated[
+        list[str], typer.Option(metavar="FACT=VALUE", help="A fact of its signal, such as points=12; repeat it.")
+    ] = [],  # noqa: B006 -- typer copies it
+    reacts: Annotated[bool, typer.Option("--reacts", help="As if the member opened each message.")] = False,
+    sandbox: Sandbox = False,
+    data: Data = None,
+) -> None:
+    """Tell what a cascade would send a member, when, and why not. Nothing is sent or stored."""
+    problems: list[str] = []
+    at_ = None if at is None else _instant(at, problems, flag="--at")
+    if wrong := [each for each in event if "=" not in each]:
+        problems.append(f"--event is {', '.join(wrong)}; it should be a fact and its value, such as points=12")
+    settings = _settings(problems, sandbox=sandbox, data=data)
+    facts = dict(each.split("=", 1) for each in event)
+
+    async def run(store: Store, clock: Clock) -> Simulation:
+        if at_ is not None and at_ < clock.now():
+            raise WrongUse(f"--at is {at}; it should not be before now, {clock.now():%Y-%m-%dT%H:%M:%SZ}")
+        async with opened_carriers(settings) as carriers:
+            office = Office(store=store, clock=clock, programmes=await Programmes.open(store), carriers=carriers)
+            return await simulate(office, cascade, member, now=clock.now(), at=at_, facts=facts, reacts=reacts)
+
+    try:
+        simulation = _on_store(settings, run)
+    except (CascadeUnknown, NobodyThere) as error:
+        raise WrongUse(str(error)) from None
+    except FactInvalid as error:
+        raise WrongUse(f"--event: {error}") from None
+    for line in simulation_lines(simulation):
+        typer.echo(line)
+
+
 @partners.command("create")
 def partner_create(
     name: str,
@@ -390,13 +433,13 @@ def _as_flag(problem: str, flags: Mapping[str, str | None]) -> str:
     return problem
 
 
-def _instant(text: str, problems: list[str]) -> datetime | None:
+def _instant(text: str, problems: list[str], *, flag: str = "--start") -> datetime | None:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
         instant = None
     if instant is None or (instant.tzinfo is None and "T" in text):
-        problems.append(f"--start is {text!r}; it should be a date, or an instant such as 2017-01-01T05:00:00Z")
+        problems.append(f"{flag} is {text!r}; it should be a date, or an instant such as 2017-01-01T05:00:00Z")
         return None
     return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
 

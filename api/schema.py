@@ -35,6 +35,7 @@ from api.rights import RightsMutation
 from api.sandbox import SandboxMutation
 from api.scalars import SCALARS
 from api.sessions import SessionMutation
+from api.simulation import CascadeSimulationQuery
 from api.tags import TagMutation
 from api.till_top_ups import TillTopUpMutation
 from api.top_ups import TopUpMutation
@@ -54,6 +55,7 @@ class Query(
     NodeQuery,
     ReportQuery,
     CascadeRunQuery,
+    CascadeSimulationQuery,
 ):
     pass
 

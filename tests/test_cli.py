@@ -248,6 +248,37 @@ def test_the_report_is_printed_a_number_a_line(wallet: WalletCommand) -> None:
     assert wrong.stderr == "wallet: --to is 2026-01-01; it should be after --from\n"
 
 
+def test_a_cascade_is_simulated_in_readable_lines_and_what_is_wrong_is_named(wallet: WalletCommand) -> None:
+    port = free_port()
+    with wallet.serving("--programme", str(PROGRAMME), "--start", "2017-07-01T18:00:00Z", port=port):
+        signed_in = ask(port, 'mutation { sandboxSignIn(subject: "ada") { ... on Session { member { id } } } }')
+        member = signed_in["data"]["sandboxSignIn"]["member"]["id"]
+
+    simulate = ("cascade", "simulate", "earned", "--member", member, "--at", "2017-07-02T16:00:00Z")
+    told = wallet.run(*simulate, "--event", "points=12", "--event", "amount=12.34")
+    wrong = [
+        wallet.run("cascade", "simulate", "none", "--member", member),
+        wallet.run(*simulate, "--event", "colour=red"),
+    ]
+
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines() == [
+        f"earned for {member}: version 1, TREATED, times in America/New_York, texts in en",
+        "2017-07-02 12:00 EDT             started: purchase",
+        "2017-07-02 12:00 EDT    step 0   not sent: unreachable: PUSH",
+        "                                 +12 points",
+        "                                 Thank you! You have 100 points now.",
+        "                                 corner://activity",
+        "2017-07-02 12:00 EDT             done",
+        "It ends DONE; 0 messages would go. Nothing was sent.",
+    ]
+    assert {outcome.returncode for outcome in wrong} == {2}
+    assert [outcome.stderr.split(";")[0].removesuffix("\n") for outcome in wrong] == [
+        "wallet: There is no cascade none",
+        "wallet: --event: The event purchase has no fact colour",
+    ]
+
+
 def test_a_wrong_scope_is_named_with_those_that_there_are(wallet: WalletCommand) -> None:
     outcome = wallet.run("partner", "create", "Till", "--scopes", "members:enrol,money:print")
 

@@ -66,6 +66,7 @@ def test_every_command_of_the_readme_exists(wallet: WalletCommand) -> None:
         "serve",
         "worker",
         "init",
+        "cascade",
         "check",
         "schema",
         "replay",

@@ -31,6 +31,7 @@ OURS = {
     "Mutation.refundTopUp",
     "Mutation.sandboxConfirmTopUp",
     "Mutation.setMemberTags",
+    "Query.simulateCascade",
 }
 """What we have beside the contract."""
 CONTRACT = Path(__file__).parents[1] / "contract.graphql"

@@ -1,0 +1,122 @@
+"""A dry run of a cascade for one member: as a query for staff, and in lines for a terminal."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import strawberry
+
+from api.context import Info
+from api.described import described
+from api.errors import InvalidValue
+from notifications.control import CascadeState
+from notifications.run import RunArm, RunState
+from notifications.simulation import CascadeUnknown, Line, NobodyThere, Simulation, simulate
+
+_INDENT: Final = " " * 33
+
+
+@strawberry.type
+class SimulatedEvent:
+    at: datetime
+    local_time: str = strawberry.field(description="`at` where the member is, such as 2026-07-06T10:30:00+02:00.")
+    step: int | None
+    what: str
+    reason: str | None
+    until: datetime | None = strawberry.field(description="When what is decided here comes to its next turn.")
+    title: str | None
+    body: str | None
+    link: str | None
+
+
+@strawberry.type
+class CascadeSimulation:
+    cascade: strawberry.ID
+    definition_version: int
+    arm: RunArm
+    state: RunState = strawberry.field(description="How the run ends.")
+    switched: CascadeState
+    time_zone: str
+    locale: str
+    history: list[SimulatedEvent] = strawberry.field(description="As the run's history would be.")
+
+
+@strawberry.type
+class CascadeSimulationQuery:
+    @described(
+        "What a cascade would send a member if its signal came at `at`: by default now, or when his date comes. "
+        "Nothing is sent or stored. scope: staff:members"
+    )
+    async def simulate_cascade(
+        self,
+        info: Info,
+        cascade: strawberry.ID,
+        member: strawberry.ID,
+        at: datetime | None = None,
+        reacts: bool = False,  # noqa: FBT001, FBT002 -- an argument by name in GraphQL
+    ) -> CascadeSimulation:
+        context = info.context
+        if at is not None and at < context.now:
+            raise InvalidValue("at lies before now. Leave it out, or give an instant to come.")
+        try:
+            found = await simulate(context.wallet.office, cascade, member, now=context.now, at=at, reacts=reacts)
+        except CascadeUnknown as error:
+            raise InvalidValue(f"cascade is {cascade}. {error}") from None
+        except NobodyThere as error:
+            raise InvalidValue(f"member is {member}. {error}") from None
+        return CascadeSimulation(
+            cascade=strawberry.ID(found.cascade),
+            definition_version=found.version,
+            arm=found.arm,
+            state=found.state,
+            switched=found.switched,
+            time_zone=found.zone,
+            locale=found.locale,
+            history=[_event_type(line, ZoneInfo(found.zone)) for line in found.lines],
+        )
+
+
+def simulation_lines(simulation: Simulation) -> Iterator[str]:
+    """What the simulation comes to, for a person to read, in the member's local time."""
+    zone, count = ZoneInfo(simulation.zone), len(simulation.messages)
+    yield (
+        f"{simulation.cascade} for {simulation.member}: version {simulation.version}, {simulation.arm.value}, "
+        f"times in {simulation.zone}, texts in {simulation.locale}"
+    )
+    if simulation.switched is not CascadeState.LIVE:
+        yield f"The cascade is {simulation.switched.value} now: nothing of this comes until it is LIVE."
+    for line in simulation.lines:
+        yield _told(line, zone)
+        if line.message is not None:
+            said = (line.message.title, line.message.body, line.message.link)
+            yield from (f"{_INDENT}{text}" for text in said if text)
+    messages = "1 message" if count == 1 else f"{count} messages"
+    yield f"It ends {simulation.state.value}; {messages} would go. Nothing was sent."
+
+
+def _told(line: Line, zone: ZoneInfo) -> str:
+    event = line.event
+    step = "" if event.step is None else f"step {event.step}"
+    reason = "" if event.reason is None else f": {event.reason}"
+    until = "" if line.until is None else f", until {_local(line.until, zone)}"
+    return f"{_local(event.at, zone):<24}{step:<9}{event.what}{reason}{until}"
+
+
+def _local(instant: datetime, zone: ZoneInfo) -> str:
+    return f"{instant.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+
+
+def _event_type(line: Line, zone: ZoneInfo) -> SimulatedEvent:
+    event, message = line.event, line.message
+    return SimulatedEvent(
+        at=event.at,
+        local_time=event.at.astimezone(zone).isoformat(timespec="seconds"),
+        step=event.step,
+        what=event.what,
+        reason=event.reason,
+        until=line.until,
+        title=None if message is None else message.title,
+        body=None if message is None else message.body,
+        link=None if message is None else message.link,
+    )
