@@ -1,10 +1,10 @@
-"""A process that gives points and is killed at every place there is: before and after each command to the server.
+"""A process that commits jointly and is killed at every place there is: before and after each command to the server.
 
-    python -m tests.faults.giving '{"url": …, "database": …, "pairs": [[sender, receiver], …]}'
+    python -m tests.faults.jointly '{"url": …, "database": …, "act": "gift", "cases": [[sender, receiver], …]}'
 
-The first pair's gift goes through and is counted. Then a child is forked for each of its commands, twice, with a
-pair of its own, and kills itself there. Says on its output, one JSON document a line, at which command each died,
-and which session it left open.
+`act` is `gift`, `redeem` (a member and a reward) or `top_up` (a member). The first case goes through and is counted.
+Then a child is forked for each of its commands, twice, with a case of its own, and kills itself there. Says on its
+output, one JSON document a line, at which command each died, and which session it left open.
 """
 
 import asyncio
@@ -13,22 +13,28 @@ import os
 import signal
 import sys
 from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from pymongo import monitoring
 
-from domain.ledger.commit import Ledger
+from domain.ledger.commit import Ledger, Outcome
 from domain.ledger.entry import Entry
 from domain.members.member import Member, member_by_id
+from domain.payments.top_up import top_up_at_till
 from domain.programme.published import Programmes
 from domain.settings import read_settings
 from domain.store.clock import SandboxClock
 from domain.store.connection import open_store
 from tests.ledger.shop import Shop
-from tests.ledger.spending import give
+from tests.ledger.spending import give, redeem
+from tests.ledger.till import top_up
 
 POINTS: Final = 30
-KEY: Final = "the-gift"
+CASH_MINOR: Final = 30_00
+KEY: Final = "the-one-key"
 
 
 class Death(monitoring.CommandListener):
@@ -70,7 +76,26 @@ def say(**told: Any) -> None:
     sys.stdout.flush()
 
 
-async def gift(told: dict[str, Any], pair: list[str], death: Death) -> None:
+async def act(shop: Shop, act: str, case: Sequence[str]) -> Outcome:
+    """What the case's member does, under a key of his own."""
+    member = await member_by_id(shop.store, case[0])
+    assert isinstance(member, Member)
+    match act:
+        case "gift":
+            receiver = await member_by_id(shop.store, case[1])
+            assert isinstance(receiver, Member)
+            return await give(shop, member, receiver, POINTS, key=KEY)
+        case "redeem":
+            return await redeem(shop, member, case[1], key=KEY)
+        case _:
+            at_till = top_up(shop, member, CASH_MINOR, receipt=f"receipt of {member.id}")
+            decide = at_till.decide
+            assert isinstance(decide, partial)
+            wanted = replace(at_till, key=f"{KEY} of {member.id}", load=None)
+            return await top_up_at_till(shop.ledger, decide.args[0], wanted)
+
+
+async def run(told: dict[str, Any], case: list[str], death: Death) -> None:
     monitoring.register(death)
     settings = read_settings({}, mode="sandbox", mongodb_url=told["url"], database=told["database"])
     store = await open_store(settings)
@@ -78,34 +103,31 @@ async def gift(told: dict[str, Any], pair: list[str], death: Death) -> None:
     await clock.refresh()
     programmes = await Programmes.open(store)
     shop = Shop(store=store, clock=clock, programmes=programmes, ledger=Ledger(store, clock, programmes))
-    sender, receiver = await member_by_id(store, pair[0]), await member_by_id(store, pair[1])
-    assert isinstance(sender, Member)
-    assert isinstance(receiver, Member)
     death.armed = True
-    outcome = await give(shop, sender, receiver, POINTS, key=KEY)
+    outcome = await act(shop, told["act"], case)
     death.armed = False
     assert isinstance(outcome.decided, Entry)
     await shop.ledger.close()
     await store.close()
 
 
-def forked(told: dict[str, Any], pair: list[str], death: Death) -> int:
-    """How the child that gave ended."""
+def forked(told: dict[str, Any], case: list[str], death: Death) -> int:
+    """How the child that did it ended."""
     child = os.fork()
     if child == 0:
-        asyncio.run(gift(told, pair, death))
+        asyncio.run(run(told, case, death))
         say(commands=death.names)
         os._exit(0)
     return os.waitpid(child, 0)[1]
 
 
 def main(told: dict[str, Any]) -> None:
-    pairs = iter(told["pairs"])
-    assert forked(told, next(pairs), Death(None, "")) == 0
+    cases = iter(told["cases"])
+    assert forked(told, next(cases), Death(None, "")) == 0
     number, ended = 0, signal.SIGKILL.value
     while ended == signal.SIGKILL:
         for when in ("before", "after"):
-            ended = forked(told, next(pairs), Death(number, when))
+            ended = forked(told, next(cases), Death(number, when))
         number += 1
 
 
