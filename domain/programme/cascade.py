@@ -484,7 +484,8 @@ def check_cascades(definition: "Definition") -> Iterator[tuple[str, str]]:
         labels |= mine
 
 
-def _check_conditions(cascade: Cascade, path: str) -> Iterator[tuple[str, str]]:
+def conditions_in(cascade: Cascade, path: str) -> dict[str, str]:
+    """The conditions of the cascade and its steps, each by its path, which begins with `path`."""
     conditions: dict[str, str | None] = {f"{path}.when": cascade.when}
     if cascade.audience is not None:
         conditions[f"{path}.audience.when"] = cascade.audience.when
@@ -492,13 +493,16 @@ def _check_conditions(cascade: Cascade, path: str) -> Iterator[tuple[str, str]]:
         conditions[f"{where}.when"] = step.when
         if step.branch is not None and step.branch not in _REACTIONS:
             conditions[f"{where}.branch"] = step.branch
-    for where, source in conditions.items():
-        if source is not None:
-            groups = ("member",) if where.endswith("audience.when") else GROUPS
-            try:
-                check_condition(source, groups=groups)
-            except ConditionError as error:
-                yield where, str(error)
+    return {where: source for where, source in conditions.items() if source is not None}
+
+
+def _check_conditions(cascade: Cascade, path: str) -> Iterator[tuple[str, str]]:
+    for where, source in conditions_in(cascade, path).items():
+        groups = ("member",) if where.endswith("audience.when") else GROUPS
+        try:
+            check_condition(source, groups=groups)
+        except ConditionError as error:
+            yield where, str(error)
 
 
 def all_steps(steps: Sequence[StepSection], path: str) -> Iterator[tuple[StepSection, str]]:

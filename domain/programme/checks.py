@@ -18,7 +18,7 @@ from babel.core import Locale, UnknownLocaleError
 from domain.ledger.expiry import Period, add_period
 from domain.money import AmountError, exponent, to_minor
 from domain.programme.badges import MAX_DISTINCT
-from domain.programme.cascade import check_cascades
+from domain.programme.cascade import check_cascades, conditions_in
 from domain.programme.cel import ConditionError, facts_read, ids_compared, is_condition
 from domain.programme.cel import check as check_condition
 from domain.programme.fields import Amount, Cel, Model, Reference, TextsMark
@@ -49,7 +49,7 @@ _SECTIONS_WITH_IDS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ids:
-    """Section → the ids in it, as the source has them; `tiers` are the levels' ids."""
+    """Section → the ids in it, as the source has them; `tiers` are the levels' ids, `regions` those of the places."""
 
     known: Mapping[str, frozenset[str]]
 
@@ -60,8 +60,9 @@ class Ids:
         tiers = data.get("tiers")
         lists["tiers"] = tiers.get("levels") if isinstance(tiers, dict) else None
         templates = data.get("templates")
-        known = {section: _ids_in(items) for section, items in lists.items()}
+        known = {section: _texts_in(items, "id") for section, items in lists.items()}
         known["templates"] = frozenset(templates) if isinstance(templates, dict) else frozenset()
+        known["regions"] = _texts_in(lists["places"], "region")
         return Ids(known=known)
 
 
@@ -73,7 +74,7 @@ def check_definition(
     checks: list[Found] = [check(definition) for check in _CHECKS]
     checks.append(_references(marked, ids))
     checks.append(_conditions(marked))
-    checks.append(_named_in_conditions(definition, ids))
+    checks += [_named_in_conditions(definition, ids), _counters(definition, ids), _regions(definition, ids)]
     if "currency" not in unknown:
         checks.append(_amounts(marked, definition.currency))
     if "locales" not in unknown:
@@ -194,6 +195,7 @@ def _duplicates(definition: Definition) -> Found:
         yield from _repeated(section, ids)
     if definition.tiers is not None:
         yield from _repeated("tiers.levels", [level.id for level in definition.tiers.levels])
+    yield from _repeated("messaging.caps", [cap.id for cap in definition.messaging.caps])
 
 
 def _plan_names(definition: Definition) -> Found:
@@ -224,13 +226,12 @@ def _rule_conditions(definition: Definition) -> Found:
 
 def _named_in_conditions(definition: Definition, ids: Ids) -> Found:
     """Ids that conditions compare facts with: what does not exist can never be met."""
-    regions = frozenset(place.region for place in definition.places if place.region is not None)
     known = {
         "member.tier": ("tiers", ids.known["tiers"]),
         "member.plan": ("plans", ids.known["plans"]),
         "member.segments": ("segments", ids.known["segments"]),
         "purchase.place": ("places", ids.known["places"]),
-        "purchase.region": ("places' regions", regions),
+        "purchase.region": ("places' regions", ids.known["regions"]),
     }
     for path, source in _all_conditions(definition):
         for fact, name in ids_compared(source, facts=known):
@@ -240,12 +241,14 @@ def _named_in_conditions(definition: Definition, ids: Ids) -> Found:
 
 
 def _all_conditions(definition: Definition) -> Iterator[tuple[str, str]]:
-    """Every condition of the sections that are typed, with its path."""
+    """Every condition with its path."""
     for section in ("earning", "streaks", "stamp_cards", "challenges", "segments"):
         for index, item in enumerate(getattr(definition, section)):
             for key in ("when", "lines"):
                 if isinstance(source := getattr(item, key, None), str):
                     yield f"{section}.{index}.{key}", source
+    for index, cascade in enumerate(definition.cascades):
+        yield from conditions_in(cascade, f"cascades.{index}").items()
 
 
 def _segments(definition: Definition) -> Found:
@@ -312,8 +315,8 @@ def _not_rising(path: str, values: list[int], suffix: str) -> Found:
             yield f"{path}.{index}{suffix}", "Does not rise: it must be above the one before it."
 
 
-def _counters(definition: Definition) -> Found:
-    streaks = frozenset(streak.id for streak in definition.streaks)
+def _counters(definition: Definition, ids: Ids) -> Found:
+    streaks = ids.known["streaks"]
     counters = {f"badges.{index}.counts": badge.counts for index, badge in enumerate(definition.badges)}
     counters |= {f"challenges.{index}.counts": item.counts for index, item in enumerate(definition.challenges)}
     for path, counter in counters.items():
@@ -359,8 +362,8 @@ def _windows(definition: Definition) -> Found:
             yield f"challenges.{index}.until", "Ends before it starts: `until` is the first day after it."
 
 
-def _regions(definition: Definition) -> Found:
-    regions = frozenset(place.region for place in definition.places if place.region is not None)
+def _regions(definition: Definition, ids: Ids) -> Found:
+    regions = ids.known["regions"]
     for index, rule in enumerate(definition.earning):
         for number, region in enumerate(rule.pilot.regions if rule.pilot else []):
             if region not in regions:
@@ -418,11 +421,9 @@ _CHECKS: Final[tuple[Callable[[Definition], Found], ...]] = (
     _segments,
     _tiers,
     _rising,
-    _counters,
     _distinct,
     _events,
     _windows,
-    _regions,
     _top_up_limits,
     check_cascades,
     check_templates,
@@ -474,11 +475,12 @@ def _marks_below(annotation: object) -> tuple[object, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _ids_in(items: object) -> frozenset[str]:
+def _texts_in(items: object, key: str) -> frozenset[str]:
+    """The texts that the items have under that key."""
     if not isinstance(items, list):
         return frozenset()
-    ids = [item.get("id") for item in items if isinstance(item, dict)]
-    return frozenset(name for name in ids if isinstance(name, str))
+    found = [item.get(key) for item in items if isinstance(item, dict)]
+    return frozenset(text for text in found if isinstance(text, str))
 
 
 def _length(period: Period) -> int:

@@ -47,6 +47,14 @@ SEND = {"send": "PUSH", "template": "win-back-1"}
         ({"goal": {"events": ["lapsed"]}}, "goal.events.0", "No goal can be 'lapsed'"),
         ({"when": "member.point > 0"}, "when", "point"),
         ({"when": "member.points"}, "when", "not true or false"),
+        ({"when": "member.tier == 'golden'"}, "when", "There is no golden in tiers"),
+        ({"audience": {"when": "'nobody' in member.segments"}}, "audience.when", "There is no nobody in segments"),
+        ({"steps": [{**SEND, "when": "member.plan == 'minus'"}]}, "steps.0.when", "There is no minus in plans"),
+        (
+            {"steps": [{"branch": "member.tier == 'iron'", "then": [SEND]}]},
+            "steps.0.branch",
+            "There is no iron in tiers",
+        ),
         ({"audience": {"segment": "nobody"}}, "audience.segment", "There is no nobody in segments"),
         ({"audience": {"when": "entry.points > 0"}}, "audience.when", "entry"),
         ({"audience": {}}, "audience", "either `segment` or `when`"),
@@ -106,6 +114,13 @@ def test_a_mistake_in_a_cascade_is_told_with_its_place_and_remedy(
         ({"quiet_hours": {"from": "22:00", "until": "22:00"}}, "messaging.quiet_hours"),
         ({"caps": [{"id": "x", "count": 1, "per": "week"}]}, "messaging.caps.0.per"),
         ({"caps": [{"id": "x", "count": 0, "per": "day"}]}, "messaging.caps.0.count"),
+        (
+            {
+                "caps": [{"id": "x", "count": 1, "per": "day"}, {"id": "x", "count": 3, "per": "P7D"}],
+                "links": ["corner://"],
+            },
+            "messaging.caps.1.id",
+        ),
     ],
 )
 def test_a_mistake_in_messaging_is_told(example_source: str, messaging: Mapping[str, Any], path: str) -> None:

@@ -241,6 +241,18 @@ def test_every_problem_is_told_at_once_and_in_order(example_source: str) -> None
     ]
 
 
+def test_what_names_something_that_is_wrong_itself_is_no_second_problem(example_source: str) -> None:
+    source = damaged(
+        example_source,
+        ("period: week, goal: 1", "period: fortnight, goal: 1"),
+        ("radius_m: 150, region: south", "radius_m: 1, region: harbour"),
+        ("pilot: {places: [store-330, store-424]}", "pilot: {regions: [harbour]}"),
+        ("purchase.total_minor >= 10000", 'purchase.region == "harbour"'),
+    )
+
+    assert list(errors(source)) == ["streaks.0.period", "places.2.radius_m"]
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
