@@ -36,6 +36,7 @@ from domain.store.slots import LEASE_SECONDS, SLOTS, Leases
 from notifications import cascades
 from notifications.agenda import MESSAGES, VALUE, Agenda, Kind, agenda
 from notifications.hearing import hear_again, hear_journal, hear_stale
+from notifications.notices import tell_stopped
 from notifications.office import Office
 from notifications.sending import due_members, earliest_run
 
@@ -183,7 +184,7 @@ class _Way:
                 await _keep_birthdays(self.ledger, range(SLOTS), office=self.office, now=self.clock.now())
             case Kind.PAYMENT:
                 assert self.provider is not None
-                await payments.work_due(self.ledger, self.provider, range(SLOTS), now=self.clock.now())
+                await _work_payments(self.ledger, self.provider, range(SLOTS), now=self.clock.now())
             case _:
                 await _do_due(self.ledger, members)
 
@@ -346,7 +347,7 @@ class Worker:
         if self._provider is None or not slots:
             return LONGEST_SLEEP_SECONDS
         await self._clock.refresh()
-        done = await payments.work_due(self._ledger, self._provider, slots, now=self._clock.now())
+        done = await _work_payments(self._ledger, self._provider, slots, now=self._clock.now())
         return 0.0 if done else LONGEST_SLEEP_SECONDS / 2
 
     async def _keep_birthdays(self) -> float:
@@ -396,6 +397,12 @@ class Worker:
         now = asyncio.get_running_loop().time()
         self._aside = {member: until for member, until in self._aside.items() if until > now}
         return list(self._aside)[-MAX_SET_ASIDE:]
+
+
+async def _work_payments(ledger: Ledger, provider: Provider, slots: Collection[int], *, now: datetime) -> int:
+    """What is due at the provider, and what the member must know of it."""
+    done = await payments.work_due(ledger, provider, slots, now=now)
+    return done + await tell_stopped(ledger.store, ledger.programme, slots, now=now)
 
 
 async def _keep_birthdays(ledger: Ledger, slots: Iterable[int], *, office: Office | None, now: datetime) -> int:

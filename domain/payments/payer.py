@@ -98,8 +98,8 @@ async def set_auto(store: Store, member: str, auto: AutoTopUp) -> None:
 
 
 async def stop_auto(store: Store, member: str, *, reason: str, now: datetime) -> bool:
-    """Turn it off because it failed; whether it was on."""
-    stopped = {"auto.enabled": False, "auto.stopped_at": now, "auto.stopped_for": reason}
+    """Turn it off because it failed, with the member to be told; whether it was on."""
+    stopped = {"auto.enabled": False, "auto.stopped_at": now, "auto.stopped_for": reason, "untold": True}
     result = await store.payers.update_one({"_id": member, "auto.enabled": True}, {"$set": to_bson(stopped)})
     return bool(result.modified_count)
 

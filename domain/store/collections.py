@@ -160,6 +160,10 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         # An event of the provider names its intent.
         Index(name="intent", keys=("intent",), where={"intent": {"$exists": True}}),
     ),
+    PAYERS: (
+        # Who must be told that his automatic top-up stopped.
+        Index(name="slot_untold", keys=("slot",), where={"untold": True}),
+    ),
     TOP_UP_REFUNDS: (
         Index(name="slot_due", keys=("slot", "due_at"), where={"due_at": {"$exists": True}}),
         Index(name="intent", keys=("intent",)),

@@ -150,8 +150,9 @@ async def test_a_charge_takes_the_place_of_a_declined_card(shop: Shop) -> None:
     assert await available(shop, member) == "115.00"
 
 
-async def test_three_failures_stop_it_and_the_member_sees_it(shop: Shop) -> None:
+async def test_three_failures_stop_it_and_the_member_is_told_once(shop: Shop) -> None:
     member = await ready(shop, card="FAILS_LATER")
+    await shop.phone(member, 'mutation { updateProfile(input: {locale: "sl"}) { __typename } }')
     await pay(shop, member, 15_00)
     seen = []
 
@@ -168,6 +169,9 @@ async def test_three_failures_stop_it_and_the_member_sees_it(shop: Shop) -> None
     payer = await shop.services.store.payers.find_one({"_id": member})
     assert payer is not None
     assert payer["auto"]["stopped_for"] == "card_declined"
+    inbox = await shop.phone(member, "{ me { inbox { nodes { title category cascade } } } }")
+    told = {"title": "Samodejno polnjenje je izklopljeno", "category": "TRANSACTIONAL", "cascade": None}
+    assert [each for each in inbox["me"]["inbox"]["nodes"] if each["cascade"] is None] == [told]
 
 
 async def test_turned_on_again_it_charges_at_the_next_payment(shop: Shop) -> None:
