@@ -254,7 +254,6 @@ def judge(  # noqa: C901, PLR0912 -- the order of the rules is the rule
         return Refused(reason=GOAL)
     if conditions.now >= send.expires_at:
         return Refused(reason="message expired")
-    passed = tuple(channel for channel in wanted if channel not in conditions.reachable)
     channels = [channel for channel in wanted if channel in conditions.reachable]
     if not channels:
         return Refused(reason=f"unreachable: {', '.join(wanted)}", to_inbox=True)
@@ -274,7 +273,7 @@ def judge(  # noqa: C901, PLR0912 -- the order of the rules is the rule
         if conditions.wait_for is not None:
             rival, until = conditions.wait_for
             return Deferred(until=until, reason=f"priority of {rival}")
-    return Go(channel=channels[0], passed=passed)
+    return Go(channel=channels[0], passed=tuple(wanted[: wanted.index(channels[0])]))
 
 
 def sent(run: Run, send: Send, *, now: datetime, what: str = "sent", reason: str | None = None) -> Run:
@@ -385,7 +384,7 @@ def _at_send(
     assert run.due_at is not None, run.id
     late = now - run.due_at
     if late > ON_TIME and (step.misfire == "skip" or late > now - minus(now, step.grace)):
-        return skip(run, run.step, now=now, reason="misfire"), None
+        return replace(skip(run, run.step, now=now, reason="misfire"), due_at=run.due_at), None
     came_at = run.step_at or run.due_at
     run = replace(run, step_at=came_at)
     worth_until = came_at + LONGEST_LIFE if step.expires is None else plus(came_at, step.expires, zone)
@@ -401,7 +400,10 @@ def _at_send(
 
 
 def _at_wait(run: Run, step: WaitStep, *, now: datetime, zone: ZoneInfo) -> Run:
-    if run.is_timed or (step.until_reaction and run.reacted):
+    if run.is_timed:
+        # What comes next was due when the wait was over: if that was long ago, it goes by its misfire.
+        return replace(_next(run, now), due_at=min(run.due_at or now, now))
+    if step.until_reaction and run.reacted:
         return _next(run, now)
     due_at = _base(run, now)
     if step.length is not None:

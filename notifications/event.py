@@ -52,4 +52,6 @@ def _assets(entry: Entry, prefix: str) -> set[str]:
 def _amount_minor(entry: Entry) -> int:
     if entry.purchase is not None:
         return entry.purchase.total_minor
+    if entry.returned is not None:
+        return entry.returned.amount_minor
     return sum(entry.moved(asset) for asset in {posting.asset for posting in entry.postings} - {POINTS})

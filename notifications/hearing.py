@@ -41,7 +41,7 @@ from notifications.signal import Signal, signal_from
 AT_ONCE: Final = 16
 MAX_ENTRIES: Final = 500
 ATTEMPTS: Final = 20
-TOO_OLD: Final = timedelta(days=1)
+TOO_OLD: Final = timedelta(days=30)
 """What nobody heard for so long starts nothing any more; goals and reactions count whenever they are heard."""
 KEPT_FOR: Final = timedelta(days=30)
 """How long a stored signal that was heard is remembered by its id, by real time."""
@@ -196,7 +196,9 @@ async def _dated(office: Office, heard: _Heard, recipient: Recipient, *, now: da
         through = now
     dates = coming(party.member, party.wallet, party.programme, now=now)
     for date in fallen(dates, through=through, now=now, told=heard.told):
-        await _take(office, heard, date.signal, now=now)
+        # One that was over before anybody could hear it comes now; what came while nobody worked keeps its instant.
+        signal = date.signal if date.at > through else replace(date.signal, at=now)
+        await _take(office, heard, signal, now=now)
         heard.told.append(date.signal.id)
     return replace(
         recipient,

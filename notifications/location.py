@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -185,9 +186,10 @@ async def _replace(store: Store, stored: Mapping[str, Any] | None, document: dic
 
 
 def _signal(report: Report, for_whom: Iterable[Listener], now: datetime) -> Signal:
-    occurred_ms = epoch_ms(report.occurred_at)
+    """Its id stays on the runs that it starts, and so does not name the place."""
+    told = f"{report.member}\0{report.place.id}\0{report.transition.value}\0{epoch_ms(report.occurred_at)}"
     return Signal(
-        id=f"transition:{report.member}:{report.place.id}:{report.transition.value}:{occurred_ms}",
+        id=f"transition:{report.member}:{sha256(told.encode()).hexdigest()[:24]}",
         member=report.member,
         event=report.transition.event,
         at=now,

@@ -30,7 +30,7 @@ def birthday_award(member: Member, day: date, *, zone: ZoneInfo, programme: Prog
     return Command(
         member=member.id,
         actor=SYSTEM,
-        key=birthday_key(day.year),
+        key=f"{BIRTHDAY} {day.year}",
         operation=BIRTHDAY,
         fingerprint=fingerprint_of(BIRTHDAY, {"year": day.year}),
         decide=partial(decide_birthday, kept),
@@ -38,8 +38,8 @@ def birthday_award(member: Member, day: date, *, zone: ZoneInfo, programme: Prog
 
 
 def birthday_key(year: int) -> str:
-    """The key under which the year's award is in the member's journal."""
-    return f"{BIRTHDAY} {year}"
+    """The key under which the journal keeps the year's award."""
+    return f"{SYSTEM}|{BIRTHDAY} {year}"
 
 
 def decide_birthday(kept: Activity, situation: Situation) -> Entry | Problem:
