@@ -74,8 +74,9 @@ def fallen(dates: Iterable[ComingDate], *, through: datetime, now: datetime, tol
 
 
 def next_at(dates: Iterable[ComingDate], *, now: datetime) -> datetime | None:
-    """When the next of them comes."""
-    return min((date.at for date in dates if date.at > now), default=None)
+    """When the next of them comes, or one that came is over: then another may follow that nothing else tells of."""
+    instants = [instant for date in dates for instant in (date.at, date.until) if instant is not None]
+    return min((instant for instant in instants if instant > now), default=None)
 
 
 def _lapsed(about: _About) -> Iterator[ComingDate]:

@@ -107,6 +107,19 @@ async def devices_of(store: Store, member: str, *, now: datetime) -> list[Device
     return [_device_from(document) async for document in found]
 
 
+async def devices_by_member(store: Store, members: Iterable[str], *, now: datetime) -> dict[str, list[Device]]:
+    """The same for each of the members."""
+    found: dict[str, list[Device]] = {member: [] for member in members}
+    query = {"member": {"$in": list(found)}, "last_seen_at": {"$gt": now - GONE_AFTER}}
+    async for document in store.devices.find(query):
+        found[document["member"]].append(_device_from(document))
+    latest_first = {
+        member: sorted(devices, key=lambda device: (-device.last_seen_at.timestamp(), device.id))
+        for member, devices in found.items()
+    }
+    return {member: devices[:MAX_DEVICES] for member, devices in latest_first.items()}
+
+
 async def register(store: Store, member: str, told: Registration, *, now: datetime) -> Device:
     """The device, which is the member's from now on, with its endpoint; who had either before has it no more.
 

@@ -5,7 +5,7 @@ across processes the revisions of runs and recipients see to it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from domain.ledger.due import as_settled
 from domain.ledger.wallet import Wallet
-from domain.members.account import account_by_id
+from domain.members.account import accounts_of
 from domain.members.member import Member, member_facts
 from domain.programme.cascade import CompiledCascade
 from domain.programme.cel import Facts
@@ -70,6 +70,11 @@ class Office:
         async with lock:
             yield
 
+    def is_busy_with(self, member: str) -> bool:
+        """Whether somebody of this process is alone with the member now."""
+        lock = self.locks.get(member)
+        return lock is not None and lock.locked()
+
     async def cascade_of(self, run: Run) -> CompiledCascade | None:
         """The cascade as the run knows it: that of its own version. None when that is lost."""
         try:
@@ -111,17 +116,23 @@ class Party:
 
 async def party_of(office: Office, member: str, *, now: datetime) -> Party | None:
     """The member as he stands now; None when he is no more, or is being forgotten."""
-    account = await account_by_id(office.store, member)
-    if account is None or not _FORGOTTEN.isdisjoint(account.stored):
-        return None
+    return (await parties_of(office, [member], now=now)).get(member)
+
+
+async def parties_of(office: Office, members: Iterable[str], *, now: datetime) -> dict[str, Party]:
+    """The members as they stand now, by id; who is no more, or is being forgotten, is left out."""
     programme = office.programmes.current
-    return Party(
-        member=account.member,
-        stored=account.stored,
-        wallet=as_settled(account.wallet, programme, now),
-        programme=programme,
-        now=now,
-    )
+    return {
+        member: Party(
+            member=account.member,
+            stored=account.stored,
+            wallet=as_settled(account.wallet, programme, now),
+            programme=programme,
+            now=now,
+        )
+        for member, account in (await accounts_of(office.store, members)).items()
+        if _FORGOTTEN.isdisjoint(account.stored)
+    }
 
 
 async def store_run(office: Office, run: Run) -> bool:

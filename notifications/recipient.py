@@ -89,6 +89,13 @@ async def recipient_of(store: Store, member: str) -> Recipient:
     return Recipient(member=member) if document is None else recipient_from(document)
 
 
+async def recipients_of(store: Store, members: Iterable[str]) -> dict[str, Recipient]:
+    """Those members', by id."""
+    wanted = list(members)
+    found = {each["_id"]: recipient_from(each) async for each in store.recipients.find({"_id": {"$in": wanted}})}
+    return {member: found.get(member) or Recipient(member=member) for member in wanted}
+
+
 async def keep(store: Store, recipient: Recipient) -> bool:
     """Stores all but the places, which are taken by themselves; False when somebody stored it since it was read.
 

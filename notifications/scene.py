@@ -21,13 +21,13 @@ from domain.programme.template import MissingVariable
 from notifications import engine
 from notifications.channel import Channel, Endpoint, EndpointKind, Message, MessageCategory
 from notifications.control import CascadeState, Switches
-from notifications.devices import devices_of, endpoints, locale_among
+from notifications.devices import Device, devices_by_member, endpoints, locale_among
 from notifications.engine import Conditions, Send
 from notifications.event import journal_query
 from notifications.filling import filled
-from notifications.office import Office, Party, party_of
+from notifications.office import Office, Party, parties_of
 from notifications.preferences import Preferences, preferences_from
-from notifications.recipient import Recipient, caps_of, full, recipient_of
+from notifications.recipient import Recipient, caps_of, full, recipients_of
 from notifications.run import Run
 from notifications.schedule import quiet_until
 from notifications.template import render_template
@@ -71,13 +71,40 @@ class Scene:
 
 async def scene_of(office: Office, member: str, *, near: Sequence[Run], known: Switches, now: datetime) -> Scene | None:
     """The member's scene; None when he is no more, or is being forgotten. `known` are the switches, read just now."""
+    return (await scenes_of(office, {member: near}, known=known, now=now)).get(member)
+
+
+async def scenes_of(
+    office: Office, near: Mapping[str, Sequence[Run]], *, known: Switches, now: datetime
+) -> dict[str, Scene]:
+    """The scenes of the members whose runs that are near are given, read together; who is no more is left out."""
     store = office.store
-    party, devices, recipient = await asyncio.gather(
-        party_of(office, member, now=now), devices_of(store, member, now=now), recipient_of(store, member)
+    parties, devices, recipients = await asyncio.gather(
+        parties_of(office, near, now=now), devices_by_member(store, near, now=now), recipients_of(store, near)
     )
-    if party is None:
-        return None
-    profile = party.member.profile
+    return {
+        member: _scene(
+            office,
+            party,
+            devices=devices[member],
+            recipient=recipients[member],
+            near=near[member],
+            known=known,
+        )
+        for member, party in parties.items()
+    }
+
+
+def _scene(
+    office: Office,
+    party: Party,
+    *,
+    devices: Sequence[Device],
+    recipient: Recipient,
+    near: Sequence[Run],
+    known: Switches,
+) -> Scene:
+    now, profile = party.now, party.member.profile
     reach = {Channel.PUSH: endpoints(devices, now=now)}
     if profile.email is not None:
         reach[Channel.EMAIL] = [Endpoint(id="email", kind=EndpointKind.EMAIL, value=profile.email)]

@@ -14,7 +14,8 @@ The order of a send, and what a crash after each step leaves (docs/decisions/a-s
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -39,10 +40,12 @@ from notifications.office import Office, claim_run, store_run
 from notifications.recall import note_sent
 from notifications.recipient import caps_of, give_back, recipient_of, reserve
 from notifications.run import Claim, Run, RunEvent, RunState, run_from, with_event
-from notifications.scene import AGAIN, NEAR, Scene, conditions_of, has_goal, message_of, scene_of
-from notifications.setback import member_on_record, members_aside, not_aside, run_on_record
+from notifications.scene import AGAIN, NEAR, Scene, conditions_of, has_goal, message_of, scenes_of
+from notifications.setback import is_outage, member_on_record, members_aside, not_aside, run_on_record
 
 AT_ONCE: Final = 32
+"""Members whose sends are read together."""
+GROUPS_AT_ONCE: Final = 4
 BATCH: Final = 200
 MAX_TURNS: Final = 200
 MAX_TRIES: Final = 20
@@ -78,20 +81,74 @@ async def send_due(office: Office, members: Collection[str], *, now: datetime, k
 
     `known` are the switches, read just now.
     """
-    gate, read_at, done = asyncio.Semaphore(AT_ONCE), time.monotonic(), [0]
+    gate, read_at, done = asyncio.Semaphore(GROUPS_AT_ONCE), time.monotonic(), [0]
     latest = known or await switches(office.store)
 
-    async def one(member: str) -> None:
+    async def together(group: Sequence[str]) -> None:
         nonlocal latest, read_at
-        async with gate, office.alone_with(member), member_on_record(office.store, member, doing="sending"):
+        async with gate:
             if time.monotonic() - read_at > SWITCHES_SECONDS:
                 latest, read_at = await switches(office.store), time.monotonic()
-            done.append(await _send_due(office, member, known=latest, now=now))
+            try:
+                done.append(await _send_together(office, group, known=latest, now=now))
+            except Exception as error:
+                if len(group) == 1 or is_outage(error):
+                    raise
+                # One of them cannot be read; which one it is shows when each is read alone.
+                done.extend([await _send_together(office, [member], known=latest, now=now) for member in group])
 
-    for outcome in await asyncio.gather(*(one(member) for member in members), return_exceptions=True):
+    for outcome in await asyncio.gather(*map(together, _groups(office, members)), return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
     return sum(done)
+
+
+def _groups(office: Office, members: Collection[str]) -> list[Sequence[str]]:
+    """Members who are read together; one with whom somebody is busy lets no other wait for him."""
+    free = [member for member in members if not office.is_busy_with(member)]
+    groups: list[Sequence[str]] = [free[at : at + AT_ONCE] for at in range(0, len(free), AT_ONCE)]
+    return groups + [[member] for member in members if member not in set(free)]
+
+
+async def _send_together(office: Office, members: Sequence[str], *, known: Switches, now: datetime) -> int:
+    """Takes the members' due runs on; what they need is read for all at once, and each is let go when he is done."""
+    done = [0]
+    async with AsyncExitStack() as all_of_them:
+        alone = {member: AsyncExitStack() for member in sorted(members)}
+        for member, stack in alone.items():
+            all_of_them.push_async_callback(stack.aclose)
+            await stack.enter_async_context(office.alone_with(member))
+        near: dict[str, list[Run]] = {}
+        scenes: dict[str, Scene] = {}
+        async with nullcontext() if len(members) > 1 else member_on_record(office.store, members[0], doing="sending"):
+            near = await _near(office, members, known=known, now=now)
+            scenes = await scenes_of(office, near, known=known, now=now)
+
+        async def one(member: str) -> None:
+            async with alone[member], member_on_record(office.store, member, doing="sending"):
+                done.append(await _send_due(office, near[member], scenes.get(member), now=now))
+
+        outcomes = await asyncio.gather(*map(one, near), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return sum(done)
+
+
+async def _near(office: Office, members: Sequence[str], *, known: Switches, now: datetime) -> dict[str, list[Run]]:
+    """The runs of the members that are due by now or soon, in order; who has none that is due now is left out."""
+    wanted: dict[str, Any] = {
+        "member": {"$in": list(members)},
+        "state": RunState.WAITING.value,
+        "due_at": {"$lte": now + NEAR},
+        **not_aside(),
+    }
+    if held := _held(known):
+        wanted["cascade"] = held
+    found: dict[str, list[Run]] = {}
+    async for document in office.store.runs.find(wanted).sort("due_at", 1):
+        found.setdefault(document["member"], []).append(run_from(document))
+    return {member: runs[:BATCH] for member, runs in found.items() if runs[0].due_at and runs[0].due_at <= now}
 
 
 async def _movable(
@@ -123,24 +180,15 @@ def _held(known: Switches) -> dict[str, Any] | None:
     return {"$nin": paused} if paused else None
 
 
-async def _send_due(office: Office, member: str, *, known: Switches, now: datetime) -> int:
+async def _send_due(office: Office, near: Sequence[Run], scene: Scene | None, *, now: datetime) -> int:
     store = office.store
-    waiting = {"member": member, "state": RunState.WAITING.value}
-    soon: dict[str, Any] = {**waiting, "due_at": {"$lte": now + NEAR}, **not_aside()}
-    if held := _held(known):
-        soon["cascade"] = held
-    documents = await store.runs.find(soon).sort("due_at", 1).limit(BATCH).to_list()
-    near = [run_from(document) for document in documents]
     due = sorted((run for run in near if run.due_at and run.due_at <= now), key=lambda run: -run.priority)
-    if not due:
-        return 0
-    scene = await scene_of(office, member, near=near, known=known, now=now)
     if scene is None:
         return await _end_all(office, due, now=now)
     went = 0
     for number, run in enumerate(due):
         if number:
-            recipient, known = await asyncio.gather(recipient_of(store, member), switches(store))
+            recipient, known = await asyncio.gather(recipient_of(store, run.member), switches(store))
             scene = replace(scene, recipient=recipient, known=known)
         async with run_on_record(store, run, now=now):
             if scene.known.is_stopped(run.cascade, since=run.started_at):

@@ -32,7 +32,7 @@ async def member_on_record(store: Store, member: str, *, doing: str) -> AsyncIte
     try:
         yield
     except Exception as error:
-        if _is_outage(error):
+        if is_outage(error):
             raise
         _LOG.exception("member_set_aside", member=member, doing=doing)
         alarm("member_set_aside", doing=doing, error=type(error).__name__)
@@ -45,7 +45,7 @@ async def run_on_record(store: Store, run: Run, *, now: datetime) -> AsyncIterat
     try:
         yield
     except Exception as error:
-        if _is_outage(error):
+        if is_outage(error):
             raise
         _LOG.exception("run_set_aside", run=run.id)
         alarm("run_set_aside", cascade=run.cascade, step=run.step, error=type(error).__name__)
@@ -81,7 +81,7 @@ def not_aside() -> dict[str, Any]:
     return {"aside_until": {"$not": {"$gt": datetime.now(UTC)}}}
 
 
-def _is_outage(error: Exception) -> bool:
+def is_outage(error: Exception) -> bool:
     """Whether it is the database's, and not of what was to be written."""
     return isinstance(error, Unavailable) or (isinstance(error, PyMongoError) and not isinstance(error, WriteError))
 

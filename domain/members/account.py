@@ -4,7 +4,7 @@ The stored total may be behind the journal when a process died between the two; 
 in the same read and is folded in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,19 @@ async def account_by_reference(store: Store, client_id: str, reference: str) -> 
     return await _account(store, {"references": reference_key(client_id, reference)})
 
 
+async def accounts_of(store: Store, identifiers: Iterable[str]) -> dict[str, Account]:
+    """The accounts of those members, by id, in one round trip; who is no member is left out."""
+    cursor = await store.members.aggregate([{"$match": {"_id": {"$in": list(identifiers)}}}, *_WITH_WALLET])
+    return {document["_id"]: _account_from(document) async for document in cursor}
+
+
 async def _account(store: Store, wanted: Mapping[str, Any]) -> Account | None:
     cursor = await store.members.aggregate([{"$match": wanted}, {"$limit": 1}, *_WITH_WALLET])
     documents = await cursor.to_list()
-    if not documents:
-        return None
-    (document,) = documents
+    return _account_from(documents[0]) if documents else None
+
+
+def _account_from(document: Mapping[str, Any]) -> Account:
     newer = [entry_from(each) for each in document["newer"]]
     assert len(newer) <= MAX_FOLD, document["_id"]
     total = wallet_from(document["wallet"][0]) if document["wallet"] else Wallet(member=document["_id"])

@@ -77,3 +77,30 @@ async def test_dates_of_a_programme_published_just_now_come_though_the_clock_mov
     await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + timedelta(days=4), office=an_office(shop))
 
     assert await shop.store.runs.count_documents({"member": member.id, "event": "lapsed"}) == 1
+
+
+FROZEN: Final = """
+streaks:
+  - {id: weekly, event: purchase, period: week, goal: 1, freezes: {max: 2, every: 1}, name: {en: Weeks}}
+cascades:
+  - id: at-risk
+    category: SERVICE
+    trigger: {event: streak_at_risk, streak: weekly, before: P1D, at_least: 2}
+    steps: [{send: PUSH, template: thanks}]
+templates:
+  thanks: {en: {title: Thanks, body: "Come again."}}
+"""
+
+
+async def test_a_streak_that_a_freeze_kept_alive_is_at_risk_again_a_week_later(shop_with: OpenShop) -> None:
+    shop = await shop_with(FROZEN)
+    member, office = await shop.member(), an_office(shop)
+    for _ in range(2):
+        await shop.buy(member, 12_00)
+        await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + timedelta(days=7), office=office)
+
+    await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + timedelta(days=40), office=office)
+
+    runs = await shop.store.runs.find({"member": member.id}).sort("started_at", 1).to_list()
+    days = [run["started_at"].astimezone(shop.programmes.current.zone).date() for run in runs]
+    assert [day - days[0] for day in days] == [timedelta(weeks=number) for number in range(3)]

@@ -206,3 +206,18 @@ async def test_more_due_runs_of_a_member_than_a_batch_all_go_on(shop: Shop, offi
     await move(shop, office)
 
     assert await shop.store.runs.count_documents({"cascade": "first", "history.what": "waits"}) == 231
+
+
+async def test_of_members_who_are_read_together_only_the_one_who_cannot_be_read_is_set_aside(
+    shop: Shop, office: Office, phones: Phones
+) -> None:
+    sound, broken = await customer(shop), await customer(shop)
+    await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+    await spoil(shop, broken)
+
+    await move(shop, office)
+
+    assert sorted(phones.titles(phone_of(sound))) == ["First", "Second"]
+    assert phones.titles(phone_of(broken)) == []
+    aside = await shop.store.recipients.find({"failures": {"$gte": 1}}).to_list()
+    assert [recipient["_id"] for recipient in aside] == [broken.id]
