@@ -1,7 +1,8 @@
 """Badges, streaks, stamps, the challenge and vouchers of a household by hand, from receipts and SEMANTICS §8 alone.
 
 It keeps every receipt for ever and goes through all of them again, and knows nothing of the program but how its
-receipts are read. Receipts come in their order and nobody moves, which makes streaks easy.
+receipts are read. Receipts come in their order and nobody moves, which makes streaks easy; their days are those of the
+household's zone, all others the programme's.
 """
 
 from collections import Counter
@@ -74,6 +75,7 @@ class Streak:
 
 @dataclass(kw_only=True)
 class Household:
+    zone: ZoneInfo = ZONE
     receipts: list[Receipt] = field(default_factory=list)
     levels: Counter[str] = field(default_factory=Counter)
     stamps: int = 0
@@ -91,8 +93,9 @@ class Household:
         self.receipts.append(receipt)
         vouchers = self.big_basket(receipt)
         points, weeks = 0, 0
-        if not (day(receipt) == CHRISTMAS and self.last_place() == "429"):
-            weeks, days = self.weekly.meet(day(receipt)), self.daily.meet(day(receipt), but=self.closed_days())
+        on = receipt.occurred_at.astimezone(self.zone).date()
+        if not (on == CHRISTMAS and self.last_place() == "429"):
+            weeks, days = self.weekly.meet(on), self.daily.meet(on, but=self.closed_days())
             points = 40 * (weeks == 4) + 15 * (days == 3)
         vouchers += [("free-coffee", None)] * (weeks == 13)
         badges = self.badges(terms)
@@ -107,7 +110,8 @@ class Household:
 
     def closed_days(self) -> set[date]:
         """Christmas, for whom the one place that closes then was the last one on it."""
-        places = [each.store for each in self.receipts if each.store in PLACES and day(each) <= CHRISTMAS]
+        before = [each for each in self.receipts if each.occurred_at.astimezone(self.zone).date() <= CHRISTMAS]
+        places = [each.store for each in before if each.store in PLACES]
         return {CHRISTMAS} if places and places[-1] == "429" else set()
 
     def counts(self) -> dict[str, int]:

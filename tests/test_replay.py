@@ -9,7 +9,7 @@ import gzip
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,13 @@ import httpx
 import pytest
 
 from api.replay import Receipt, ReceiptsInvalid, instant_of, read_receipts
+from domain.programme.programme import PILOT_SCALE, stable_share
+from notifications.inbox import KEPT_FOR
+from notifications.schedule import spread
+from tests.cascades_by_hand import Bought, CountedRun, Life, Person, Told, day_of, offers_too_many, quiet_until
 from tests.counted_by_hand import Household, Terms
+from tests.households import Api, endpoints_of, people_of, settle_in
+from tests.notifications.phones import Phones, opened_phones
 from tests.programme.naive_streak import Event, Move, NaiveStreak, Shown
 from tests.wallet_command import PROGRAMME, SAMPLE, WalletCommand, free_port, wallet_command
 
@@ -43,18 +49,27 @@ pytestmark = pytest.mark.slow
 class Account:
     """One household by hand: what it earned, as (amount, first day, first day on which it is gone)."""
 
+    person: Person
     points: list[tuple[int, date]] = field(default_factory=list)
+    earned_on: list[date] = field(default_factory=list)
+    bought: list[Bought] = field(default_factory=list)
     cashback: list[tuple[int, date, date]] = field(default_factory=list)
     metric: dict[date, int] = field(default_factory=lambda: defaultdict(int))
     produce: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
     multiplier: Decimal = Decimal(1)
-    collected: Household = field(default_factory=Household)
+    collected: Household = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.collected = Household(zone=self.person.zone)
+        self.earn(100, day_of(self.person.joined_at))
+
+    def earn(self, points: int, day: date) -> None:
+        self.points.append((points, gone_after(day)))
+        self.earned_on.append(day)
 
     def buy(self, receipt: dict[str, Any], printed: Receipt) -> None:
         at = datetime.fromisoformat(receipt["at"])
         day = at.date()
-        if not self.points:
-            self.points.append((100, gone_after(day)))
         happy = (
             receipt["store"] in PILOT
             and date(2017, 6, 1) <= day < date(2017, 9, 1)
@@ -66,15 +81,20 @@ class Account:
         produce = min(int(of(receipt, "PRODUCE") * times), 40 - self.produce[week])
         earned = int(Decimal(receipt["total"]) * times) + produce
         self.produce[week] += produce
-        self.points.append((earned, gone_after(day)))
         collected = self.collected.buy(printed, Terms())
-        self.points.append((150 * collected["won"] + collected["points"], gone_after(day)))
+        self.earn(earned + 150 * collected["won"] + collected["points"], day)
+        self.bought.append(Bought(printed.occurred_at, self.points[-1][0]))
         cents = min(int(of(receipt, "PASTRY") * 5), 300)
         matures = day + timedelta(days=14)
         self.cashback.append((cents, matures, months_after(matures, 6) + timedelta(days=1)))
         self.metric[day] += earned
         year = sum(amount for on, amount in self.metric.items() if on > months_after(day, -12))
         self.multiplier = max(self.multiplier, next(factor for least, factor in TIERS if year >= least))
+
+    def points_on(self, day: date) -> int:
+        """What was earned by that day and is not gone."""
+        kept = zip(self.points, self.earned_on, strict=True)
+        return sum(amount for (amount, gone), earned_on in kept if earned_on <= day < gone)
 
     def on(self, day: date) -> dict[str, Any]:
         """The balances at the end of that day, as the API tells them."""
@@ -116,6 +136,8 @@ class Replayed:
     client_id: str
     secret: str
     first: str
+    phones: Phones
+    people: dict[str, Person]
 
     @property
     def receipts(self) -> list[dict[str, Any]]:
@@ -124,7 +146,7 @@ class Replayed:
 
     @property
     def accounts(self) -> dict[str, Account]:
-        accounts: dict[str, Account] = defaultdict(Account)
+        accounts = {household: Account(person=person) for household, person in self.people.items()}
         for receipt, printed in zip(self.receipts, read_receipts(self.file), strict=True):
             accounts[receipt["household"]].buy(receipt, printed)
         return accounts
@@ -136,15 +158,23 @@ class Replayed:
         )
         return done.returncode, done.stdout + done.stderr
 
+    @property
+    def api(self) -> Api:
+        return Api(url=f"http://127.0.0.1:{self.port}", variables=self.wallet.variables)
+
     def ask(self, query: str) -> dict[str, Any]:
-        base = f"http://127.0.0.1:{self.port}"
+        answered: dict[str, Any] = self.api.ask(query, token=self.till_token())
+        return answered
+
+    def till_token(self) -> str:
         form = {"grant_type": "client_credentials"}
-        token = httpx.post(f"{base}/oauth/token", data=form, auth=(self.client_id, self.secret)).json()["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        # A year of value that falls due and of messages is done before the clock's answer comes.
-        answer = httpx.post(f"{base}/graphql", json={"query": query}, headers=headers, timeout=120)
-        data: dict[str, Any] = answer.json()["data"]
-        return data
+        answer = httpx.post(f"{self.api.url}/oauth/token", data=form, auth=(self.client_id, self.secret))
+        token: str = answer.json()["access_token"]
+        return token
+
+    def member(self, household: str) -> str:
+        identifier: str = self.ask(f'{{ member(by: {{reference: "{household}"}}) {{ id }} }}')["member"]["id"]
+        return identifier
 
     def balances(self, household: str) -> dict[str, Any]:
         wallet = self.ask(
@@ -219,15 +249,28 @@ def replayed(
     if file is None:
         pytest.skip("give the whole year's file with --receipts")
     port = free_port()
-    with (
-        wallet_command(server_url, f"replay_{worker_id}") as wallet,
-        wallet.serving("--programme", str(PROGRAMME), "--start", "2017-01-01", port=port),
-    ):
-        client_id, secret = wallet.till()
-        done = Replayed(wallet=wallet, port=port, file=file, client_id=client_id, secret=secret, first="")
-        code, said = done.again()
-        assert code == 0, said
-        yield Replayed(wallet=wallet, port=port, file=file, client_id=client_id, secret=secret, first=said)
+    people = people_of(receipt.household for receipt in read_receipts(file))
+    with wallet_command(server_url, f"replay_{worker_id}") as plain, opened_phones() as phones:
+        more = {"WALLET_FCM_URL": phones.url, "WALLET_PUBLIC_URL": f"http://127.0.0.1:{port}"}
+        wallet = replace(plain, variables={**plain.variables, **more})
+        arguments = ("--programme", str(PROGRAMME), "--start", "2017-01-01")
+        with wallet.serving(*arguments, "--no-worker", port=port):
+            client_id, secret = wallet.till()
+            done = Replayed(
+                wallet=wallet,
+                port=port,
+                file=file,
+                client_id=client_id,
+                secret=secret,
+                first="",
+                phones=phones,
+                people=people,
+            )
+            settle_in(done.api, people, done.till_token)
+        with wallet.serving(*arguments, port=port):
+            code, said = done.again()
+            assert code == 0, said
+            yield replace(done, first=said)
 
 
 def test_every_receipt_is_recorded_and_the_points_are_those_of_the_rules(replayed: Replayed) -> None:
@@ -264,9 +307,10 @@ def test_badges_streaks_stamps_and_vouchers_are_those_counted_by_hand(replayed: 
 
 
 def test_streaks_are_as_the_naive_ones_show_them(replayed: Replayed) -> None:
-    printed, here = read_receipts(replayed.file), [Move(BEGINNING, ZONE)]
+    printed = read_receipts(replayed.file)
 
-    for household in replayed.accounts:
+    for household, person in replayed.people.items():
+        here = [Move(BEGINNING, person.zone)]
         naive = {
             "weekly": NaiveStreak(BEGINNING, here, per="week", most_freezes=2, every=4),
             "daily": NaiveStreak(BEGINNING, here, per="day", most_freezes=1, every=7),
@@ -296,11 +340,134 @@ def test_the_audit_proves_it(replayed: Replayed) -> None:
 
 
 def test_time_takes_what_has_expired_and_the_audit_still_holds(replayed: Replayed) -> None:
-    replayed.ask(f'mutation {{ advanceClock(to: "{LATER.isoformat().replace("+00:00", "Z")}") {{ done }} }}')
+    replayed.api.move_to(LATER)
 
     for household, account in replayed.accounts.items():
         assert (household, replayed.balances(household)) == (household, account.on(LATER.date()))
     assert replayed.wallet.run("audit").returncode == 0
+
+
+RUNS: Final = """
+query($member: ID!, $after: String) { cascadeRuns(member: $member, first: 100, after: $after) {
+  nodes { id cascade arm state startedAt history { at what step reason } } pageInfo { hasNextPage endCursor }
+} }
+"""
+INBOX: Final = """
+query($after: String) { me { inbox(first: 100, after: $after) {
+  nodes { cascade sentAt } pageInfo { hasNextPage endCursor }
+} } }
+"""
+NOTED: Final = {"started", "not started", "held out", "not sent", "deferred", "goal reached", "done", "expired"}
+CLOCK_RUNS_ON: Final = timedelta(seconds=90)
+"""Between two movements a sandbox's clock goes on by the machine's."""
+
+
+def pages(replayed: Replayed, query: str, of: str, variables: dict[str, Any], *, token: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    after = None
+    while True:
+        answered = replayed.api.ask(query, {**variables, "after": after}, token=token)
+        page = answered["cascadeRuns"] if of == "cascadeRuns" else answered["me"]["inbox"]
+        found += page["nodes"]
+        if not page["pageInfo"]["hasNextPage"]:
+            return found
+        after = page["pageInfo"]["endCursor"]
+
+
+def runs_of(replayed: Replayed, member: str, staff_token: str) -> list[dict[str, Any]]:
+    """As staff see them, in the order in which they started, with what is told by hand too."""
+    runs = pages(replayed, RUNS, "cascadeRuns", {"member": member}, token=staff_token)
+    for run in runs:
+        run["startedAt"] = datetime.fromisoformat(run["startedAt"])
+        run["told"] = [
+            Told(
+                each["what"],
+                each["step"],
+                None if each["what"] in {"started", "goal reached"} else each["reason"],
+                datetime.fromisoformat(each["at"]),
+            )
+            for each in run["history"]
+            if each["what"] in NOTED or each["what"].startswith("sent by")
+        ]
+    return sorted(runs, key=lambda run: (run["startedAt"], run["cascade"]))
+
+
+def life_of(account: Account, member: str, runs: list[dict[str, Any]]) -> Life:
+    """By hand, with the two hashes of the product."""
+
+    def spread_of(cascade: str, started_at: datetime) -> timedelta:
+        same = [run["id"] for run in runs if run["cascade"] == cascade and near(run["startedAt"], started_at)]
+        return spread(same[0]) if same else timedelta()
+
+    gone: dict[date, int] = defaultdict(int)
+    for amount, gone_on in account.points:
+        gone[gone_on] += amount
+    return Life(
+        person=account.person,
+        bought=account.bought,
+        points_on=account.points_on,
+        points_gone=gone,
+        is_held_out=is_held_out(member),
+        spread=spread_of,
+        until=LATER,
+    )
+
+
+def is_held_out(member: str) -> bool:
+    """Whether the member belongs to the tenth that gets no offers."""
+    return stable_share("corner\0holdout\0win-back", member) < PILOT_SCALE // 10
+
+
+def near(one: datetime, other: datetime) -> bool:
+    return abs(one - other) <= CLOCK_RUNS_ON
+
+
+def summary(run: CountedRun) -> tuple[object, ...]:
+    return run.cascade, run.arm, run.state, [told[:3] for told in run.told]
+
+
+def test_every_cascade_ran_and_told_what_is_counted_by_hand(replayed: Replayed) -> None:
+    replayed.api.move_to(LATER)
+    staff = replayed.api.ask('mutation { sandboxStaffToken(scopes: ["staff:members"]) }')["sandboxStaffToken"]
+    members = {household: replayed.member(household) for household in replayed.people}
+    tokens = replayed.api.member_tokens(list(members.values()), now=LATER)
+    expected_pushes: Counter[tuple[str, str]] = Counter()
+    came = Counter[str]()
+
+    for household, account in replayed.accounts.items():
+        member = members[household]
+        shown = runs_of(replayed, member, staff)
+        by_hand = life_of(account, member, shown).runs()
+        told = [(run["cascade"], run["arm"], run["state"], [each[:3] for each in run["told"]]) for run in shown]
+        assert (household, told) == (household, [summary(run) for run in by_hand])
+        for run, counted in zip(shown, by_hand, strict=True):
+            for line, by_hand_line in zip(run["told"], counted.told, strict=True):
+                assert near(line.at, by_hand_line.at), (household, counted.cascade, line, by_hand_line)
+        kept = sorted(
+            (at, run.cascade) for run in by_hand for at in run.messages if at > LATER + CLOCK_RUNS_ON - KEPT_FOR
+        )
+        inbox = sorted(
+            (datetime.fromisoformat(item["sentAt"]), item["cascade"])
+            for item in pages(replayed, INBOX, "inbox", {}, token=tokens[member])
+        )
+        assert (household, [cascade for _, cascade in inbox]) == (household, [cascade for _, cascade in kept])
+        assert all(near(one, other) for (one, _), (other, _) in zip(inbox, kept, strict=True))
+        pushed = [(run.cascade, each) for run in by_hand for each in run.told if each.what == "sent by PUSH"]
+        offers = [each.at for cascade, each in pushed if cascade == "win-back"]
+        assert offers_too_many(offers, account.person.zone) == []
+        assert all(quiet_until(at, account.person) is None for at in offers)
+        assert not offers or not is_held_out(member)
+        for phone in endpoints_of(household, account.person):
+            expected_pushes.update((phone, f"{cascade}.{each.step}") for cascade, each in pushed)
+        came.update(run.cascade for run in by_hand if run.messages)
+
+    pushes = Counter(
+        (entry["endpoint"], entry["message"]["fcm_options"]["analytics_label"])
+        for entry in replayed.phones.ledger()
+        if "notification" in entry["message"]
+    )
+    assert pushes == expected_pushes
+    assert came.keys() == {"welcome", "earned", "win-back", "streak-at-risk", "points-expiring", "bonus-grows"}
 
 
 def test_only_the_first_households_are_kept_when_asked() -> None:
