@@ -109,7 +109,8 @@ def decide_return(wanted: PurchaseReturn, situation: Situation) -> Entry | Probl
     bought = history.purchase
     if bought is None or bought.purchase is None or bought.actor != situation.actor:
         return NotFound(message=f"You recorded no purchase {wanted.purchase}.", what="purchase")
-    purchase, occurred_at = bought.purchase, wanted.occurred_at or situation.now
+    # A till's clock may be a few minutes ahead: its purchase is returned at that instant at the earliest.
+    purchase, occurred_at = bought.purchase, wanted.occurred_at or max(situation.now, bought.occurred_at)
     before = [entry.returned for entry in history.returns if entry.returned is not None]
     left = purchase.total_minor - sum(one.amount_minor for one in before)
     amount = left if wanted.amount_minor is None else wanted.amount_minor

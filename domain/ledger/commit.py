@@ -24,7 +24,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from domain.ledger.claim import claim_all, duplicates_in, release
+from domain.ledger.claim import claim_all, duplicates_in, is_of_top_up, release
 from domain.ledger.command import (
     Command,
     Fingerprint,
@@ -138,6 +138,9 @@ class Ledger:
 
     async def commit(self, command: Command) -> Outcome:
         """Decide the command on its wallet and keep the decision. Raises :class:`Unavailable`."""
+        if await is_of_top_up(self.store, command):
+            wallet = await self.journal.wallet(command.member)
+            return Outcome(decided=used_elsewhere(command), wallet=wallet, replayed=False)
         outcome = await self._enqueue(command.member, command)
         assert outcome is not None
         return outcome

@@ -19,7 +19,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from domain.ledger.claim import claim_all, release
+from domain.ledger.claim import claim_all, is_of_top_up, release
 from domain.ledger.command import Command, duplicate_receipt, used_elsewhere
 from domain.ledger.commit import (
     DEADLINE_SECONDS,
@@ -126,7 +126,11 @@ async def _known(ledger: Ledger, command: Command) -> Outcome | None:
     decided = await ledger.journal.decided([(command.member, command.stored_key)])
     for found in decided.values():
         return await replay(ledger.journal, found, command.fingerprint)
-    problem = None if command.check is None else command.check(ledger.programme, ledger.now())
+    problem: Problem | None = None
+    if await is_of_top_up(ledger.store, command):
+        problem = used_elsewhere(command)
+    elif command.check is not None:
+        problem = command.check(ledger.programme, ledger.now())
     if problem is None:
         (claimed,) = await claim_all(ledger.journal, [command])
         while claimed.is_blocked:

@@ -133,6 +133,15 @@ async def test_a_return_before_its_purchase_is_no_return(shop: Shop, member: Mem
     assert isinstance(problem, InvalidInput)
 
 
+async def test_a_purchase_of_a_till_whose_clock_is_ahead_can_be_returned_at_once(shop: Shop, member: Member) -> None:
+    ahead = shop.clock.now() + timedelta(minutes=4)
+    bought = await shop.buy(member, 1000, occurred_at=ahead)
+
+    returned = await shop.give_back(member, bought)
+
+    assert (returned.points, returned.occurred_at) == (-10, bought.occurred_at)
+
+
 async def test_only_purchases_of_the_same_partner_and_member_can_be_returned(shop: Shop, member: Member) -> None:
     other = await shop.member()
     bought, adjusted = await shop.buy(member, 1000), await shop.adjust(member, 5)

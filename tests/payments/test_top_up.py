@@ -18,6 +18,7 @@ from domain.settings import Settings
 from domain.store.codec import format_instant
 from domain.store.connection import Store
 from tests.api.shop import Shop, codes, new_key, opened_shop
+from tests.api.spending import do
 from tests.payments.member import (
     START,
     a_top_up,
@@ -300,6 +301,24 @@ async def test_a_key_of_another_command_is_refused(shop: Shop) -> None:
 
     await shop.services.store.journal.update_one({"_id": entry.id}, {"$set": {"key": entry.key}})
     assert answered["__typename"] == "IdempotencyMismatch"
+
+
+async def test_a_key_that_began_a_top_up_is_refused_for_everything_else(shop: Shop) -> None:
+    member, other = await shop.enrol(), await shop.enrol()
+    wanted = a_top_up()
+    await start(shop, member, wanted)
+    key = wanted["idempotencyKey"]
+    before = await shop.posted()
+
+    donated = await do(shop, member, "donate", key, charity="shelter", points=5)
+    given = await do(shop, member, "giftPoints", key, to={"id": other}, points=5)
+    by_another = await do(shop, other, "donate", key, charity="shelter", points=5)
+
+    assert [(each["__typename"], each["differs"]) for each in (donated, given)] == [
+        ("IdempotencyMismatch", ["operation"])
+    ] * 2
+    assert by_another["__typename"] == "Donated"
+    assert await shop.posted() == before + 1
 
 
 async def test_without_a_provider_nobody_tops_up_by_card(shop: Shop, store: Store, settings: Settings) -> None:
