@@ -78,7 +78,9 @@ def formatted_field_error(error: GraphQLError, *, request_id: str) -> dict[str, 
 
 
 def failure(error: BaseException, *, request_id: str) -> dict[str, Any]:
-    """A failure outside of any field, as the response holds it; logs it."""
+    """A failure outside of any field, as the response holds it; logs what was not meant for the caller."""
+    if isinstance(error, ExposedError):
+        return _response_form(error, error.message, {**(error.extensions or {}), "requestId": request_id})
     log_unexpected(error, request_id=request_id, field=None)
     if _passes(error):
         away = Unavailable()

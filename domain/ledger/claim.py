@@ -80,14 +80,11 @@ async def is_of_top_up(store: Store, command: Command) -> bool:
 
 
 async def release(journal: Journal, commands: Sequence[Command]) -> None:
-    """Free the keys of commands that came to no decision, so that they can be used for another member at once."""
+    """Free what commands that came to no decision own, so that another key or member can have it at once."""
     writes = [
-        UpdateOne(
-            {"_id": claim_of_key(command.stored_key), "member": command.member, "key": command.stored_key},
-            {"$set": {"at": _FREE}},
-        )
+        UpdateOne({"_id": claim, "member": command.member, "key": command.stored_key}, {"$set": {"at": _FREE}})
         for command in commands
-        if claim_of_key(command.stored_key) in command.claims
+        for claim in command.claims
     ]
     if writes:
         await journal.store.claims.bulk_write(writes, ordered=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api import operations
 from domain.store.codec import format_instant
 from tests.api.shop import RECORD, RETURN, START, Shop, a_purchase, codes, data, new_key
 from tests.api.spending import do
@@ -306,6 +307,31 @@ async def test_a_receipt_that_comes_twice_names_the_first_entry_and_keeps_saying
     assert refused["__typename"] == "DuplicateReceipt"
     assert refused["firstEntry"] == first["entry"]["id"]
     assert refused_again == refused
+
+
+async def test_a_receipt_with_an_unknown_code_may_come_again_without_it_under_another_key(shop: Shop) -> None:
+    purchase = a_purchase(await shop.enrol(), voucherCodes=["0000-0000-0000"])
+    refused = await shop.record(purchase)
+
+    recorded = await shop.record({**purchase, "voucherCodes": None, "idempotencyKey": new_key()})
+
+    assert (refused["__typename"], recorded["__typename"]) == ("NotFound", "PurchaseRecorded")
+
+
+async def test_a_receipt_whose_time_was_over_is_sent_again_with_the_same_key(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purchase = a_purchase(await shop.enrol())
+    token = await shop.till_token()
+    with monkeypatch.context() as patched:
+        patched.setattr(operations, "OPERATION_SECONDS", 1e-9)
+        too_slow = await shop.ask(RECORD, {"input": purchase}, token=token)
+
+    recorded = await shop.record(purchase)
+
+    assert codes(too_slow) == ["UNAVAILABLE"]
+    assert too_slow["errors"][0]["extensions"]["retryable"] is True
+    assert recorded["__typename"] == "PurchaseRecorded"
 
 
 async def test_two_partners_may_have_the_same_receipt_number(shop: Shop) -> None:
