@@ -1,6 +1,8 @@
 """Quiet hours and local times, over the nights on which the clocks change (SEMANTICS §10.9)."""
 
+import itertools
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -84,3 +86,55 @@ def test_after_their_end_quiet_hours_are_over(minutes: int, zone: str, start: ti
     if ends_at is not None:
         assert instant < ends_at <= instant + timedelta(hours=26)
         assert quiet_until(ends_at, start, end, here) is None
+
+
+NIGHTS: Final = {
+    "Europe/Ljubljana": (date(2026, 3, 29), date(2026, 10, 25)),
+    "America/New_York": (date(2026, 3, 8), date(2026, 11, 1)),
+    "Australia/Lord_Howe": (date(2026, 10, 4), date(2026, 4, 5)),
+    "America/Santiago": (date(2026, 9, 6), date(2026, 4, 5)),
+    "Asia/Almaty": (date(2024, 3, 1), date(2024, 3, 1)),
+}
+"""The days on which the clocks go forward, and back; in Almaty one day had an hour of midnight twice."""
+MINUTE: Final = timedelta(minutes=1)
+
+
+def minutes_around(day: date, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """Every minute from noon three days before to noon three days after, with its local time."""
+    begins = datetime.combine(day, time(12), tzinfo=UTC) - timedelta(days=3)
+    found = [begins + number * MINUTE for number in range(6 * 24 * 60)]
+    return [(instant, instant.astimezone(zone).replace(tzinfo=None)) for instant in found]
+
+
+def first_minute_of(wanted: datetime, minutes: list[tuple[datetime, datetime]]) -> datetime:
+    """The first minute that the local clock shows as wanted, or else the first one that it shows later on that day."""
+    shown = [instant for instant, local in minutes if local == wanted]
+    return shown[0] if shown else next(instant for instant, local in minutes if local > wanted)
+
+
+@pytest.mark.parametrize(("zone", "night"), [(zone, night) for zone in NIGHTS for night in NIGHTS[zone]])
+def test_local_times_and_quiet_hours_are_those_of_a_search_minute_by_minute(zone: str, night: date) -> None:
+    here = ZoneInfo(zone)
+    minutes = minutes_around(night, here)
+    inside = minutes[48 * 60 : -48 * 60]
+    days = [night + timedelta(days=number) for number in (-1, 0, 1)]
+    clock = [time(hour, minute) for hour in range(24) for minute in (0, 15, 30, 45)]
+
+    for day, at in itertools.product(days, clock):
+        wanted = datetime.combine(day, at)
+        assert instant_of(day, at, here) == first_minute_of(wanted, minutes), wanted
+    for at in (time(0), time(0, 30), time(1, 45), time(2), time(2, 30), time(3), time(10)):
+        firsts = [first_minute_of(datetime.combine(night + timedelta(days=n), at), minutes) for n in (-1, 0, 1, 2)]
+        for instant, _ in inside[::7]:
+            assert next_local(instant, at, here) == next(first for first in firsts if first >= instant), (instant, at)
+    for start, end in ((TEN, EIGHT), (time(23, 30), time(2, 30)), (time(0), time(2, 30)), (time(1, 30), time(3, 15))):
+        spans = [
+            (
+                first_minute_of(datetime.combine(night + timedelta(days=n), start), minutes),
+                first_minute_of(datetime.combine(night + timedelta(days=n + (end <= start)), end), minutes),
+            )
+            for n in (-2, -1, 0, 1)
+        ]
+        for instant, _ in inside[::3]:
+            quiet = next((ends for begins, ends in spans if begins <= instant < ends), None)
+            assert quiet_until(instant, start, end, here) == quiet, (instant, start, end)
