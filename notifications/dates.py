@@ -180,11 +180,11 @@ _DATES: Mapping[str, Callable[[_About], Iterator[ComingDate]]] = {
 
 
 def _before(about: _About, at: datetime, zone: ZoneInfo) -> datetime:
-    """`before` that instant, in whole days of the zone; the time of day stays where the day has it."""
+    """`before` that instant: whole days of the zone, in which the time of day stays, then exact hours."""
     assert about.trigger.before is not None, about.cascade
     local = at.astimezone(zone)
     start = start_of_day(add_period(local.date(), _days(about.trigger.before), -1), zone)
-    return start + (at - start_of_day(local.date(), zone))
+    return start + (at - start_of_day(local.date(), zone)) - timedelta(seconds=about.trigger.before.seconds)
 
 
 def _days(period: Period) -> Period:

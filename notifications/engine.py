@@ -42,6 +42,8 @@ ON_TIME: Final = timedelta(seconds=60)
 """A step that is late by no more is on time; later than that its `misfire` rules."""
 LONGEST_LIFE: Final = timedelta(days=28)
 """A message that says nothing else is worth sending for as long as Firebase keeps one."""
+FIRST_MOMENTS: Final = timedelta(seconds=2)
+"""A message on joining is due so long after it: the app tells of its phone, language and consents just then."""
 GOAL_LATEST: Final = timedelta(days=30)
 """How long after its last step a run that does not expire is still waiting for its goal."""
 _UTC: Final = ZoneInfo("UTC")
@@ -151,7 +153,7 @@ def begin(cascade: CompiledCascade, signal: Signal, *, version: int, programme: 
         priority=cascade.priority,
         started_at=signal.at,
         expires_at=None if cascade.expires is None else plus(signal.at, cascade.expires, standing.zone),
-        due_at=signal.at,
+        due_at=signal.at + FIRST_MOMENTS if _greets(cascade, signal) else signal.at,
         history=(RunEvent(at=signal.at, what="started", reason=signal.event),),
     )
     if (reason := _why_not(cascade, signal, standing)) is not None:
@@ -176,6 +178,11 @@ def why_not_asked(cascade: CompiledCascade, signal: Signal, standing: Standing) 
     if cascade.condition is not None and not cascade.condition.holds(standing.facts):
         return "the condition does not hold"
     return None
+
+
+def _greets(cascade: CompiledCascade, signal: Signal) -> bool:
+    """Whether the run begins with a message to who joined just now."""
+    return signal.event == "joined" and isinstance(cascade.steps[0], SendStep)
 
 
 def is_held_out(cascade: CompiledCascade, programme: str, member: str) -> bool:
@@ -266,7 +273,7 @@ def judge(  # noqa: C901, PLR0912 -- the order of the rules is the rule
         return Deferred(until=room_at, reason=f"capped: {cap}")
     if cascade.category != "TRANSACTIONAL":
         if conditions.quiet_until is not None:
-            until = conditions.quiet_until + spread(run.id)
+            until = conditions.quiet_until + spread(run.member)
             if until >= send.expires_at:
                 return Refused(reason="quiet hours until after the message expired")
             return Deferred(until=until, reason="quiet hours")

@@ -12,7 +12,7 @@ from domain.ledger.expiry import Period, add_period, local_date
 from domain.programme.programme import PILOT_SCALE, stable_share
 
 SPREAD_SECONDS: Final = 600
-"""What was held back in quiet hours goes out within this after their end, spread by a stable hash."""
+"""What was held back in quiet hours goes out within this after their end: of one member together, members spread."""
 
 
 def instant_of(day: date, at: time, zone: ZoneInfo) -> datetime:

@@ -60,10 +60,6 @@ class CountedRun:
     """When each message that stands in the inbox came."""
 
 
-Spread = Callable[[str, datetime], timedelta]
-"""By how much a deferred message of the run of that cascade, which started then, is spread."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Life:
     """One member's: who he is, what he bought, in order, and the points that he has by day."""
@@ -74,7 +70,8 @@ class Life:
     points_gone: dict[date, int]
     """By the first day on which they are gone."""
     is_held_out: bool
-    spread: Spread
+    spread: timedelta
+    """By how much his deferred messages come after the morning."""
     until: datetime
 
     def runs(self) -> list[CountedRun]:
@@ -83,7 +80,7 @@ class Life:
         return sorted(found, key=lambda run: (run.started_at, run.cascade))
 
     def welcome(self) -> Iterator[CountedRun]:
-        run = self.walk("welcome", self.person.joined_at, "SERVICE", goal=True)
+        run = self.walk("welcome", self.person.joined_at, "SERVICE", goal=True, expires=21 * DAY)
         run.send(0)
         run.wait(3)
         run.send(2)
@@ -165,7 +162,9 @@ class Life:
     def arm(self) -> str:
         return "HELD_OUT" if self.is_held_out else "TREATED"
 
-    def walk(self, cascade: str, at: datetime, category: str, *, goal: bool = False) -> "Walk":
+    def walk(
+        self, cascade: str, at: datetime, category: str, *, goal: bool = False, expires: timedelta | None = None
+    ) -> "Walk":
         goal_at = next((each.at for each in self.bought if each.at > at), None) if goal else None
         return Walk(
             cascade=cascade,
@@ -175,6 +174,7 @@ class Life:
             life=self,
             category=category,
             goal_at=goal_at,
+            expires_at=None if expires is None else at + expires,
             now=at,
         )
 
@@ -190,6 +190,7 @@ class Walk(CountedRun):
     life: Life
     category: str
     goal_at: datetime | None
+    expires_at: datetime | None
     now: datetime
 
     def send(self, step: int, channel: str = "PUSH", *, only_if: Callable[[datetime], bool] | None = None) -> None:
@@ -208,7 +209,7 @@ class Walk(CountedRun):
             self.messages.append(self.now)
         elif self.category != "TRANSACTIONAL" and (ends_at := quiet_until(self.now, person)) is not None:
             self.tell("deferred", step, "quiet hours")
-            self.now = ends_at + self.life.spread(self.cascade, self.started_at)
+            self.now = ends_at + self.life.spread
             self.send(step, channel)
         else:
             self.tell(f"sent by {channel}", step)
@@ -229,9 +230,14 @@ class Walk(CountedRun):
         self.now = today if today >= self.now else instant(self.now.astimezone(zone).date() + DAY, at, zone)
 
     def done(self) -> CountedRun:
+        """The goal may come after the last step, until the run would have expired, or for thirty days."""
         if self.is_on():
             self.tell("done", None)
             self.state = "DONE"
+            latest = self.expires_at or self.now + 30 * DAY
+            if self.goal_at is not None and self.goal_at < latest and self.goal_at <= self.life.until:
+                self.state = "GOAL_REACHED"
+                self.told.append(Told("goal reached", None, None, self.goal_at))
         return self
 
     def is_on(self) -> bool:

@@ -392,13 +392,8 @@ def runs_of(replayed: Replayed, member: str, staff_token: str) -> list[dict[str,
     return sorted(runs, key=lambda run: (run["startedAt"], run["cascade"]))
 
 
-def life_of(account: Account, member: str, runs: list[dict[str, Any]]) -> Life:
+def life_of(account: Account, member: str) -> Life:
     """By hand, with the two hashes of the product."""
-
-    def spread_of(cascade: str, started_at: datetime) -> timedelta:
-        same = [run["id"] for run in runs if run["cascade"] == cascade and near(run["startedAt"], started_at)]
-        return spread(same[0]) if same else timedelta()
-
     gone: dict[date, int] = defaultdict(int)
     for amount, gone_on in account.points:
         gone[gone_on] += amount
@@ -408,7 +403,7 @@ def life_of(account: Account, member: str, runs: list[dict[str, Any]]) -> Life:
         points_on=account.points_on,
         points_gone=gone,
         is_held_out=is_held_out(member),
-        spread=spread_of,
+        spread=spread(member),
         until=LATER,
     )
 
@@ -437,7 +432,7 @@ def test_every_cascade_ran_and_told_what_is_counted_by_hand(replayed: Replayed) 
     for household, account in replayed.accounts.items():
         member = members[household]
         shown = runs_of(replayed, member, staff)
-        by_hand = life_of(account, member, shown).runs()
+        by_hand = life_of(account, member).runs()
         told = [(run["cascade"], run["arm"], run["state"], [each[:3] for each in run["told"]]) for run in shown]
         assert (household, told) == (household, [summary(run) for run in by_hand])
         for run, counted in zip(shown, by_hand, strict=True):

@@ -19,7 +19,6 @@ from domain.programme.cel import Condition, ConditionError
 from domain.programme.cel import check as check_condition
 from domain.programme.fields import (
     ClockTime,
-    Days,
     Identifier,
     Model,
     PlaceId,
@@ -123,7 +122,7 @@ class TriggerSection(Model):
     """What starts a run. `before` and `days` belong to dates, `place` and `cooldown` to places."""
 
     event: Annotated[str, AfterValidator(_trigger_event)]
-    before: Days | None = None
+    before: Span | None = None
     days: Annotated[int | None, Field(ge=1, le=3_660)] = None
     at_least: Annotated[int | None, Field(ge=1)] = None
     streak: StreakId | None = None

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.api.post import a_cascade, consents, inbox, later, publish, push, said, tell, the_run, with_phone
 from tests.api.shop import Shop
 
@@ -38,22 +40,25 @@ async def test_of_sends_within_five_minutes_the_highest_goes_first_and_the_other
     assert said(await the_run(post, member, "far"))[-2] == "not sent: capped: two"
 
 
-async def test_of_two_that_a_signal_starts_the_higher_takes_the_one_place(post: Shop) -> None:
-    cap = {"caps": [{"id": "one", "category": "MARKETING", "channel": "PUSH", "count": 1, "per": "day"}]}
+@pytest.mark.parametrize("quiet", [None, {"from": "04:00", "until": "08:00"}], ids=["by day", "held back by night"])
+async def test_of_those_that_a_signal_starts_the_highest_takes_the_one_place(
+    post: Shop, quiet: dict[str, str] | None
+) -> None:
+    messaging: dict[str, Any] = {"caps": [{"id": "one", "category": "MARKETING", "count": 1, "per": "day"}]}
     keys: dict[str, Any] = {"trigger": {"event": "activity.go"}, "category": "MARKETING"}
     await publish(
         post,
         a_cascade("low", priority=-5, **keys),
         a_cascade("high", priority=5, **keys),
         a_cascade("none", **keys),
-        messaging=cap,
+        messaging=messaging | ({} if quiet is None else {"quiet_hours": quiet}),
     )
     members = [await post.enrol() for _ in range(4)]
     for member in members:
         await with_phone(post, member)
         await consents(post, member)
         await tell(post, member, "go")
-    await later(post, minutes=1)
+    await later(post, hours=4)
 
     for member in members:
         found = {name: said(await the_run(post, member, name))[-2] for name in ("low", "none", "high")}
