@@ -46,10 +46,13 @@ def entry_of_bonus(identifier: str) -> str | None:
 
 
 def worth_minor(bonus: Bonus, at: datetime) -> int:
-    """What the bonus is worth at that instant, in minor units; nothing once it has expired."""
+    """What the bonus is worth at that instant, in minor units; nothing once it has expired.
+
+    The answer to the request that granted it is as of its beginning, just before the first step.
+    """
     if at >= bonus.expires_at:
         return 0
-    return max((step.worth_minor for step in bonus.steps if step.at <= at), default=0)
+    return max((step.worth_minor for step in bonus.steps if step.at <= at), default=bonus.steps[0].worth_minor)
 
 
 def bonus_document(bonus: Bonus) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A growing bonus: worth more the longer it is left alone, until it is claimed or gone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -60,6 +60,14 @@ async def test_the_whole_worth_of_the_moment_becomes_cashback(
     assert (entry.kind, entry.moved(CASHBACK)) == (EntryKind.BONUS_CLAIM, worth)
     assert await shop.available(member, CASHBACK) == worth
     assert (await shop.wallet(member)).bonuses == {}
+
+
+async def test_a_reader_whose_instant_was_just_before_the_grant_sees_its_first_worth(
+    shop: Shop, member: Member
+) -> None:
+    bonus = await bonus_of(shop, member)
+
+    assert worth_minor(bonus, bonus.steps[0].at - timedelta(milliseconds=5)) == 10_00
 
 
 async def test_it_is_claimed_once(shop: Shop, member: Member) -> None:
