@@ -13,6 +13,7 @@ from api.live import Live
 from api.oauth import oauth_routes
 from api.operations import Operations
 from api.persisted import PersistedDocuments, read_manifests
+from api.unsubscribing import unsubscribing_routes
 from api.webhooks import webhook_routes
 from domain.settings import DocumentMode
 
@@ -34,6 +35,7 @@ def build_app(services: Services, schema: strawberry.Schema) -> Starlette:
             WebSocketRoute("/graphql/ws", GraphQLSocketEndpoint(operations, services, live)),
             *oauth_routes(services),
             *webhook_routes(services),
+            *unsubscribing_routes(services),
             *health_routes(services),
         ]
     )

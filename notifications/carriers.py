@@ -8,6 +8,7 @@ from notifications.channel import Carrier, Channel
 from notifications.firebase.opening import open_firebase
 from notifications.logged import LoggedCarrier
 from notifications.smtp import SmtpCarrier, smtp_server
+from notifications.unsubscribing import unsubscribe_links
 
 
 @asynccontextmanager
@@ -26,7 +27,7 @@ async def opened_carriers(settings: Settings) -> AsyncIterator[Mapping[Channel, 
             carriers[push.channel] = push
         if settings.smtp_url is not None and settings.smtp_from is not None:
             server = smtp_server(settings.smtp_url, needs_tls=not settings.sandbox)
-            carriers[Channel.EMAIL] = SmtpCarrier(server, sender=settings.smtp_from)
+            carriers[Channel.EMAIL] = SmtpCarrier(server, sender=settings.smtp_from, links=unsubscribe_links(settings))
         if settings.sandbox:
             for channel in (Channel.EMAIL, Channel.SMS):
                 carriers.setdefault(channel, LoggedCarrier(channel))

@@ -27,6 +27,7 @@ from aiosmtplib.errors import (
 
 from notifications.alarm import alarm
 from notifications.channel import Channel, Endpoint, EndpointKind, Fate, Message, MessageCategory, Outcome
+from notifications.unsubscribing import UnsubscribeLinks
 
 TIMEOUT_SECONDS: Final = 10.0
 RETRY_AFTER: Final = timedelta(minutes=1)
@@ -64,10 +65,13 @@ def smtp_server(url: str, *, needs_tls: bool) -> SmtpServer:
     )
 
 
-def composed(message: Message, *, sender: str, to: str, now: datetime) -> EmailMessage:
+def composed(
+    message: Message, *, sender: str, to: str, now: datetime, links: UnsubscribeLinks | None = None
+) -> EmailMessage:
     """The e-mail. Its Message-ID is the delivery's, so that one sent twice is the same one to a mailbox.
 
-    A MARKETING message says how to leave (RFC 2369). Raises ValueError for an address that is none.
+    A MARKETING message says how to leave (RFC 2369): by mail, and where we are reached by HTTPS, with one click
+    (RFC 8058). Raises ValueError for an address that is none.
     """
     name, own = parseaddr(sender)
     mail = EmailMessage(policy=_LINES)
@@ -78,7 +82,11 @@ def composed(message: Message, *, sender: str, to: str, now: datetime) -> EmailM
     mail["Message-ID"] = f"<{quote(message.delivery_id, safe='')}@{own.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
     if message.category is MessageCategory.MARKETING:
-        mail["List-Unsubscribe"] = f"<mailto:{own}?subject=unsubscribe>"
+        ways = [f"<mailto:{own}?subject=unsubscribe>"]
+        if links is not None and links.url.startswith("https://"):
+            ways.insert(0, f"<{links.of(message.delivery_id)}>")
+            mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        mail["List-Unsubscribe"] = ", ".join(ways)
     mail.set_content(message.body if message.link is None else f"{message.body}\n\n{message.link}")
     return mail
 
@@ -88,8 +96,16 @@ class SmtpCarrier:
 
     channel = Channel.EMAIL
 
-    def __init__(self, server: SmtpServer, *, sender: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        server: SmtpServer,
+        *,
+        sender: str,
+        links: UnsubscribeLinks | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._server = server
+        self._links = links
         self._sender = sender
         self._tls = tls
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -100,7 +116,7 @@ class SmtpCarrier:
         if message.recalls:
             return Outcome(fate=Fate.REFUSED, reason="NOT_RECALLABLE")
         try:
-            mail = composed(message, sender=self._sender, to=endpoint.value, now=now)
+            mail = composed(message, sender=self._sender, to=endpoint.value, now=now, links=self._links)
             endpoint.value.encode("ascii")
         except ValueError:
             return Outcome(fate=Fate.GONE, reason="NO_ADDRESS")

@@ -3,11 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default
 from pathlib import Path
 from typing import Any
 
@@ -24,43 +20,17 @@ from notifications.addresses import address_of
 from notifications.channel import Channel, Endpoint, EndpointKind, Fate, Message, MessageCategory, Outcome
 from notifications.logged import LoggedCarrier
 from notifications.smtp import SmtpCarrier, SmtpServer, composed, smtp_server
+from tests.notifications.mailbox import Mailbox, opened_mailbox
 
 NOW = datetime(2026, 7, 6, 8, 30, tzinfo=UTC)
 ANA = Endpoint(id="email", kind=EndpointKind.EMAIL, value="ana@example.com")
 SENDER = "Corner Club <hello@corner.example>"
 
 
-@dataclass(kw_only=True)
-class Mailbox:
-    """A mail server that answers as it is told, and keeps what it took."""
-
-    rcpt: str = "250 OK"
-    data: str = "250 OK"
-    drops: bool = False
-    taken: list[EmailMessage] = field(default_factory=list)
-    port: int = 0
-
-    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
-        if self.rcpt.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return self.rcpt
-
-    async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
-        if self.data.startswith("250"):
-            self.taken.append(message_from_bytes(envelope.content, policy=default))
-        if self.drops:
-            server.transport.close()
-        return self.data
-
-
 @pytest.fixture
 async def mailbox() -> AsyncIterator[Mailbox]:
-    box = Mailbox()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(box, loop=loop), "127.0.0.1", 0)
-    box.port = server.sockets[0].getsockname()[1]
-    yield box
-    server.close()
+    async with opened_mailbox() as opened:
+        yield opened
 
 
 def a_message(**changes: Any) -> Message:
