@@ -1,7 +1,8 @@
 """Where a member has been: the zones that his days were counted in, and since when (SEMANTICS §8.3).
 
 A member's day is a date in the zone that he had at that instant. A period is over when it is over in every zone
-that he was in during it; one of which he saw no instant, as 30 December 2011 in Apia, never was.
+that he was in during it, and in the one that he came from during it; one of which he saw no instant, as 30 December
+2011 in Apia, never was.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,16 +67,19 @@ def earliest_date(stays: Stays, since: datetime) -> date:
 
 
 def over_at(stays: Stays, first: date, following: date) -> datetime | None:
-    """The instant at which the days from `first` to before `following` are over in every zone he was in during them.
+    """The instant at which the days from `first` to before `following` are over in every zone that has a say.
 
-    None when he was in none of them at any instant. Stays that are yet to come cannot be known.
+    That is each that he was in during them, and the one that he left during them as the calendar stood where he came
+    to: a move takes nothing away (SEMANTICS §8.3). None when he was in none of them at any instant. Stays that are
+    yet to come cannot be known.
     """
-    over = None
-    ends = [stay.since for stay in stays[1:]] + [_END]
-    for stay, end in zip(stays, ends, strict=True):
+    over, is_left = None, False
+    for index in range(len(stays) - 1, -1, -1):
+        stay, end = stays[index], stays[index + 1].since if index + 1 < len(stays) else _END
         begins_at, ends_at = start_of_day(first, stay.zone), start_of_day(following, stay.zone)
-        if max(begins_at, stay.since) < min(ends_at, end) and (over is None or ends_at > over):
+        if (is_left or max(begins_at, stay.since) < min(ends_at, end)) and (over is None or ends_at > over):
             over = ends_at
+        is_left = begins_at <= stay.since < ends_at
     return over
 
 

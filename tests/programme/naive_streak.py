@@ -155,7 +155,7 @@ class NaiveStreak:
         return bool(visits) and day in self.closed.get(max(visits)[2] or "", ())
 
     def zones_by_period(self, now: datetime) -> dict[date, set[ZoneInfo]]:
-        """The zones that the member was in, by the period that it was there: looked up at every hour."""
+        """The zones that the member was in, or came from, by the period that it was there: looked up at every hour."""
         at = self.hours[-1][0] if self.hours else self.begins_at
         while at <= now:
             zone = self.zone_at(at)
@@ -164,9 +164,11 @@ class NaiveStreak:
                 self.hours.append((at, period, zone))
             at += HOUR
         found: dict[date, set[ZoneInfo]] = {}
+        before: ZoneInfo | None = None
         for at, period, zone in self.hours:
             if at <= now:
-                found.setdefault(period, set()).add(zone)
+                found.setdefault(period, set()).update({zone, before or zone})
+                before = zone
         return found
 
     def periods(self, now: datetime) -> list[date]:

@@ -293,9 +293,8 @@ def test_a_day_unmet_before_a_move_east_is_not_missed_before_it_is_over_where_th
 
 def test_a_day_that_is_still_open_elsewhere_is_no_risk_to_a_run_that_began_after_it() -> None:
     ana = member(zone=ZoneInfo("Pacific/Pago_Pago"))
-    ana.does(june(2, 10))
+    ana.does(june(1, 10))
     ana.moves(june(2, 12), ZoneInfo("Pacific/Kiritimati"))
-    assert ana.at(june(2, 12)).at_risk_at == june(3, 10)
 
     ana.does(june(3, 10))
 
@@ -315,6 +314,15 @@ def test_a_late_event_is_dated_where_the_member_was_when_it_happened() -> None:
     ana.does(june(2, 5), told_at=june(3, 14))
 
     assert ana.length(june(3, 14)) == 3
+
+
+def test_the_day_into_which_a_member_moves_is_not_missed_before_it_is_over_where_he_came_from() -> None:
+    ana = member(zone=NEW_YORK)
+    ana.does(june(2, 15))
+    ana.moves(june(2, 16), ZoneInfo("Pacific/Kiritimati"))
+
+    assert (ana.length(june(3, 10)), ana.at(june(3, 10)).at_risk_at) == (1, june(4, 4))
+    assert ana.length(june(4, 4)) == 0
 
 
 def test_a_date_that_a_zone_left_out_is_no_missed_day() -> None:
