@@ -27,6 +27,8 @@ LATE: Final = timedelta(hours=48)
 class ChallengeState:
     """`count` is what was counted since `from_on`, spend in minor units; it stands still from `completed_at` on.
 
+    Of visits it falls by one when a late receipt makes two of them one.
+
     `seen` are the distinct places or categories. `until_on` is the first day after the window, and `closes_at` the
     instant from which nothing counts any more, both as they were when it was counted last.
     """
@@ -108,8 +110,8 @@ def _counted(challenge: Challenge, state: ChallengeState, happening: Happening) 
     if counts.startswith("streak."):
         length = happening.counters.get(f"{counts}.current", happening.counters.get(counts, 0))
         return replace(state, count=max(count, length))
-    more = {"purchases": 1, "visits": max(0, happening.visits), "spend": happening.total_minor}
-    return replace(state, count=count + more.get(counts, 1))
+    more = {"purchases": 1, "visits": happening.visits, "spend": happening.total_minor}
+    return replace(state, count=max(0, count + more.get(counts, 1)))
 
 
 def _taken_back(states: Mapping[str, Document], happening: Happening, changed: dict[str, Document | None]) -> Advance:

@@ -19,8 +19,9 @@ SECTION: Final = "stamp_cards"
 MAX_CARDS_AT_ONCE: Final = 20
 """One purchase fills no more cards than this; what is beyond it gives no stamps."""
 
-DAYS_KEPT: Final = 14
-"""For how many of the latest days with stamps a card with `per_day` knows how many they had."""
+DAYS_KEPT: Final = 31
+"""For how many of the latest days with stamps a card with `per_day` knows how many they had: as many as a receipt may
+commonly be late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Stamp cards (SEMANTICS §8.4), through the ledger."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
@@ -101,17 +102,19 @@ async def test_a_day_of_the_programme_gives_no_more_than_its_stamps_in_whatever_
     assert (await state(shop, member)).days == {"2026-03-02": 2, "2026-03-03": 1, "2026-03-04": 2}
 
 
-async def test_a_card_forgets_its_oldest_days_and_they_give_no_more(shop_with: OpenShop) -> None:
-    shop = await shop_with(card("per_day: 1"))
+async def test_a_receipt_that_is_thirty_days_late_is_stamped_and_older_days_are_forgotten(shop_with: OpenShop) -> None:
+    shop = await shop_with(card("per_day: 1") + "late_days: 60\n")
     member = await shop.member()
-    for _ in range(16):
-        await shop.buy(member, **breads(1))
+    for _ in range(30):
         await shop.move_by(days=1)
+        await shop.buy(member, **breads(1))
 
-    forgotten = await shop.buy(member, **breads(1), occurred_at=START)
+    late = await shop.buy(member, **breads(1), occurred_at=START)
+    older = await shop.buy(member, **breads(1), occurred_at=START - timedelta(days=1))
 
-    assert stamped(forgotten) is None
-    assert len((await state(shop, member)).days) == 14
+    assert stamped(late) == {"stamps": 1, "completed": 0}
+    assert stamped(older) is None
+    assert len((await state(shop, member)).days) == 31
 
 
 async def test_without_lines_a_visit_is_a_stamp(shop_with: OpenShop) -> None:
