@@ -112,7 +112,7 @@ def ends_at(wallet: Wallet) -> Mapping[str, Any]:
     }
 
 
-@given(st.lists(receipts, min_size=2, max_size=8).flatmap(lambda bought: st.permutations(bought)))
+@given(st.lists(receipts, min_size=2, max_size=8).flatmap(st.permutations))
 @settings(max_examples=100, deadline=timedelta(seconds=5))
 def test_receipts_in_any_order_come_to_the_same(bought: list[tuple[datetime, list[Line]]]) -> None:
     in_order = sorted(bought, key=lambda receipt: receipt[0])
