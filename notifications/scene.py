@@ -21,7 +21,7 @@ from domain.programme.template import MissingVariable
 from notifications import engine
 from notifications.channel import Channel, Endpoint, EndpointKind, Message, MessageCategory
 from notifications.control import CascadeState, Switches
-from notifications.devices import Device, devices_by_member, endpoints, locale_among
+from notifications.devices import Device, devices_by_member, endpoints, locale_among, time_zone_among
 from notifications.engine import Conditions, Send
 from notifications.event import journal_query
 from notifications.filling import filled
@@ -50,6 +50,7 @@ class Scene:
     preferences: Preferences
     endpoints: Mapping[Channel, list[Endpoint]]
     locale: str
+    zone: ZoneInfo
     near: Sequence[Run]
     known: Switches
     now: datetime
@@ -62,11 +63,6 @@ class Scene:
     def reached_on(self, channel: Channel) -> list[Endpoint]:
         """Where a message on the channel goes now."""
         return [endpoint for endpoint in self.endpoints.get(channel, ()) if endpoint not in self.lost]
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The member's."""
-        return zone_of(self.party.member, self.programme)
 
 
 async def scene_of(office: Office, member: str, *, near: Sequence[Run], known: Switches, now: datetime) -> Scene | None:
@@ -117,6 +113,7 @@ def _scene(
         preferences=preferences_from(party.stored),
         endpoints={channel: found for channel, found in reach.items() if found and channel in office.carriers},
         locale=profile.locale or locale_among(devices) or party.programme.definition.locales.default,
+        zone=zone_of(party.member, party.programme, else_in=time_zone_among(devices)),
         near=near,
         known=known,
         now=now,

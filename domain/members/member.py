@@ -95,9 +95,10 @@ def celebrated(birthday: date, year: int) -> date:
         return date(year, 2, 28)
 
 
-def zone_of(member: Member, programme: Programme) -> ZoneInfo:
-    """The member's own zone, else the programme's (SEMANTICS, head)."""
-    return ZoneInfo(member.profile.time_zone) if member.profile.time_zone else programme.zone
+def zone_of(member: Member, programme: Programme, *, else_in: str | None = None) -> ZoneInfo:
+    """The member's own zone, else that of `else_in` if one is known, else the programme's (SEMANTICS, head)."""
+    told = member.profile.time_zone or else_in
+    return ZoneInfo(told) if told else programme.zone
 
 
 def stays(member: Member, programme: Programme) -> Stays:

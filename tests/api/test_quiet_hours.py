@@ -138,6 +138,25 @@ async def test_a_members_own_hours_go_before_the_programmes_and_a_pause_after_bo
     }
 
 
+async def test_a_member_who_told_no_zone_is_left_in_peace_by_the_clock_of_his_phone(post: Shop) -> None:
+    await publish(post, a_cascade("notice"), messaging=QUIET)
+    abroad, told, neither = await post.enrol(), await post.enrol(timeZone="America/New_York"), await post.enrol()
+    for member in (abroad, told):
+        await with_phone(post, member, timeZone="Asia/Almaty")
+    await with_phone(post, neither)
+    await post.advance("2026-07-06T18:00:00Z")
+    for member in (abroad, told, neither):
+        await tell(post, member, "notice")
+    await later(post, minutes=1)
+
+    found = {member: said(await the_run(post, member, "notice")) for member in (abroad, told, neither)}
+    assert found == {
+        abroad: ["deferred: quiet hours"],
+        told: ["sent by PUSH", "done"],
+        neither: ["sent by PUSH", "done"],
+    }
+
+
 async def test_what_would_come_after_its_expiry_is_dropped_with_the_reason(post: Shop) -> None:
     go: dict[str, Any] = {"trigger": {"event": "activity.go"}}
     await publish(

@@ -38,8 +38,9 @@ async def test_every_date_comes_in_its_time_with_what_there_is_to_say_of_it(post
         post,
         *(cascade for cascade, _ in dates),
         a_cascade("party", trigger={"event": "birthday", "before": "P7D"}),
+        a_cascade("tonight", trigger={"event": "streak_at_risk", "streak": "daily", "before": "PT4H"}),
         templates={name: text for _, texts in dates for name, text in texts.items()}
-        | {"party": {"en": {"title": "party", "body": "."}}},
+        | {name: {"en": {"title": name, "body": "."}} for name in ("party", "tonight")},
         points={"expiry": {"policy": "rolling", "after": "P60D"}},
         earning=[
             {"id": "base", "event": "purchase", "award": {"points": {"per": "1.00", "give": 1}}},
@@ -58,7 +59,10 @@ async def test_every_date_comes_in_its_time_with_what_there_is_to_say_of_it(post
                 {"id": "silver", "from": 50, "name": {"en": "Silver"}},
             ],
         },
-        streaks=[{"id": "weekly", "event": "purchase", "period": "week", "goal": 1, "name": {"en": "Weekly"}}],
+        streaks=[
+            {"id": name.lower(), "event": "purchase", "period": period, "goal": 1, "name": {"en": name}}
+            for name, period in (("Weekly", "week"), ("Daily", "day"))
+        ],
     )
     member, idle = await post.enrol(birthday="1980-07-20"), await post.enrol()
     for each in (member, idle):
@@ -69,6 +73,7 @@ async def test_every_date_comes_in_its_time_with_what_there_is_to_say_of_it(post
 
     assert await told(post, member) == [
         ("joined 7 $10.00", "2026-07-06T08"),
+        ("tonight", "2026-07-08T00"),
         ("lapsed 3", "2026-07-09T04"),
         ("party", "2026-07-13T04"),
         ("bonus-step $10.00 $12.00 Jul 16", "2026-07-15T04"),
