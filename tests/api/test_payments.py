@@ -96,7 +96,6 @@ async def present(shop: Shop, *, prepaid: str = "50.00", cashback: str | None = 
     await give(shop, member, prepaid, "PREPAID")
     if cashback is not None:
         await give(shop, member, cashback, "CASHBACK")
-        await shop.clock.move_to(shop.clock.now() + timedelta(days=15))
     await show(shop, member)
     return member
 
