@@ -52,6 +52,7 @@ async def answer(
     if member is None or member.id != decided.member:
         member = await member_by_id(context.wallet.store, decided.member)
         assert member is not None, "an entry of nobody"
+    await catch_up(outcome, context)
     (entry,) = await entry_types([decided], context.wallet, locale_of(member, context), now=context.now)
     if is_stranger(context, member):
         entry, shown = veiled(entry)
@@ -59,6 +60,15 @@ async def answer(
         shown = member_type(member, outcome.wallet, context)
     more = {} if extra is None else extra(decided)
     return kind(entry=entry, member=shown, replayed=outcome.replayed, **more)
+
+
+async def catch_up(outcome: Outcome, context: Context) -> None:
+    """Have the vouchers of what is answered again be there to look up: whoever decided it may have died just before."""
+    decided = outcome.decided
+    if not (outcome.replayed and isinstance(decided, JournalEntry)):
+        return
+    if decided.changes.vouchers or decided.changes.ended_vouchers:
+        await context.wallet.ledger.settle([decided.member])
 
 
 async def answer_kept(

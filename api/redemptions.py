@@ -12,7 +12,7 @@ from api.context import Context, Info, require_member, require_partner
 from api.described import described
 from api.faults import Faults, plain
 from api.members import MemberLookup, find_members, no_member, own_record, voucher_now
-from api.posted import Posted, answer
+from api.posted import Posted, answer, catch_up
 from api.problems import (
     IdempotencyMismatch,
     InsufficientBalance,
@@ -167,6 +167,7 @@ async def _redeem(
 async def _redeemed(outcome: Outcome, member: Member | None, context: Context) -> RedeemRewardResult:
     if not isinstance(outcome.decided, Entry):
         return told(outcome.decided, RewardRedeemed)
+    await catch_up(outcome, context)
     (issued,) = outcome.decided.changes.vouchers
     voucher = await voucher_now(issued.id, member, context)
     return await answer(outcome, member, context, RewardRedeemed, extra=lambda _: {"voucher": voucher})
@@ -194,5 +195,6 @@ async def _cancel(info: Info, wanted: CancelVoucherInput) -> CancelVoucherResult
         outcome = await ledger.commit(command)
     if not isinstance(outcome.decided, Entry):
         return told(outcome.decided, VoucherCancelled)
+    await catch_up(outcome, context)
     voucher = await voucher_now(identifier, member, context)
     return await answer(outcome, member, context, VoucherCancelled, extra=lambda _: {"voucher": voucher})

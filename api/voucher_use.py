@@ -16,7 +16,7 @@ from api.described import described
 from api.errors import ExposedError
 from api.faults import Faults, plain
 from api.members import locale_of, voucher_now
-from api.posted import Posted, answer
+from api.posted import Posted, answer, catch_up
 from api.problems import IdempotencyMismatch, InvalidInput, LimitReached, NotFound, WrongState, told
 from api.scalars import IdempotencyKey
 from api.stranger import require_discretion
@@ -120,6 +120,7 @@ async def _use(info: Info, wanted: UseVoucherInput) -> UseVoucherResult:
 async def _used(outcome: Outcome, context: Context) -> UseVoucherResult:
     if not isinstance(outcome.decided, Entry):
         return told(outcome.decided, VoucherUsed)
+    await catch_up(outcome, context)
     (end,) = outcome.decided.changes.ended_vouchers
     member = await member_by_id(context.wallet.store, outcome.decided.member)
     voucher = await voucher_now(end.id, member, context)

@@ -138,6 +138,22 @@ async def test_a_reward_is_redeemed_once_for_a_key_and_its_voucher_is_listed(sho
     assert [one["code"] for one in listed] == [first["voucher"]["code"]]
 
 
+async def test_a_key_is_answered_again_though_its_server_died_before_the_voucher_could_be_looked_up(shop: Shop) -> None:
+    member, key = await a_member(shop, 400), new_key()
+    store = shop.services.store
+    before = await store.wallets.find_one({"_id": member})
+    assert before is not None
+    first = await do(shop, member, "redeemReward", key, reward="coffee")
+    await store.vouchers.delete_one({"_id": first["voucher"]["id"]})
+    await store.wallets.replace_one({"_id": member}, before)
+
+    again = await do(shop, member, "redeemReward", key, reward="coffee")
+
+    assert again["voucher"] == first["voucher"]
+    assert again["replayed"]
+    assert await store.vouchers.count_documents({"member": member}) == 1
+
+
 async def test_a_code_is_crockford_and_is_taken_however_it_is_typed(shop: Shop) -> None:
     voucher = await bought(shop, await a_member(shop, 400))
     code = voucher["code"]
