@@ -288,19 +288,11 @@ async def _send(
 ) -> Run | None:
     """Claims, reserves, renders and sends; None when the run was stored."""
     now, store = scene.now, office.store
-    claim = Claim(
-        step=send.step,
-        delivery=send.delivery,
-        channel=channel.value,
-        template=send.template,
-        claimed_at=now,
-        expires_at=send.expires_at,
-        by=office.by,
-    )
     office.at("due")
-    if not await claim_run(office, replace(run, claim=claim)):
+    claimed = await _claimed(office, run, send, channel=channel, now=now)
+    if claimed is None:
         return None
-    run = replace(run, claim=claim, revision=run.revision + 1)
+    run = claimed
     office.at("claimed")
     # An entry that was posted before this read is seen; one after it comes after the decision.
     if await has_goal(office, run, cascade):
@@ -334,6 +326,21 @@ async def _send(
     await keep_delivery(store, delivery)
     office.at("attempting")
     return await _attempt(office, run, cascade, send, delivery, scene=scene)
+
+
+async def _claimed(office: Office, run: Run, send: Send, *, channel: Channel, now: datetime) -> Run | None:
+    """The run with the claim of its send, stored; None when somebody moved it before."""
+    claim = Claim(
+        step=send.step,
+        delivery=send.delivery,
+        channel=channel.value,
+        template=send.template,
+        claimed_at=now,
+        expires_at=send.expires_at,
+        by=office.by,
+    )
+    is_mine = await claim_run(office, replace(run, claim=claim))
+    return replace(run, claim=claim, revision=run.revision + 1) if is_mine else None
 
 
 async def _attempt(
@@ -390,18 +397,10 @@ async def _resume(
             return await _reached(office, run, cascade, send, delivery, scene=scene)
         case Refused() as refused:
             return await _settle(office, run, cascade, send, delivery, scene=scene, given_up=refused.reason)
-    claim = Claim(
-        step=send.step,
-        delivery=send.delivery,
-        channel=delivery.channel.value,
-        template=send.template,
-        claimed_at=now,
-        expires_at=send.expires_at,
-        by=office.by,
-    )
-    if not await claim_run(office, replace(run, claim=claim)):
+    claimed = await _claimed(office, run, send, channel=delivery.channel, now=now)
+    if claimed is None:
         return None
-    run = replace(run, claim=claim, revision=run.revision + 1)
+    run = claimed
     delivery = replace(delivery, attempts={**delivery.attempts, **again})
     await keep_delivery(office.store, delivery)
     return await _attempt(office, run, cascade, send, delivery, scene=scene)

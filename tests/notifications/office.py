@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from notifications.channel import Channel
 from notifications.firebase.bearer import FixedBearer
 from notifications.firebase.carrier import FirebaseCarrier
 from notifications.firebase.rate import Rate
 from notifications.office import Office
+from notifications.worker import advance
 from tests.ledger.shop import Shop
 from tests.notifications.phones import Phones
 
@@ -21,3 +23,8 @@ async def opened_office(shop: Shop, phones: Phones) -> AsyncIterator[Office]:
         yield Office(store=shop.store, clock=shop.clock, programmes=shop.programmes, carriers={Channel.PUSH: carrier})
     finally:
         await carrier.close()
+
+
+async def move(shop: Shop, office: Office, by: timedelta) -> None:
+    """Moves the clock on, doing all that falls due on the way."""
+    await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + by, office=office)

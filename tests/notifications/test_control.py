@@ -12,11 +12,10 @@ from notifications import cascades
 from notifications.control import ALL, CascadeState, set_state, switches
 from notifications.delivery import DeliveryEvent, take_delivery_report
 from notifications.office import Office
-from notifications.worker import advance
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import CASCADES, customer, phone_of
-from tests.notifications.office import opened_office
+from tests.notifications.office import move, opened_office
 from tests.notifications.phones import Phones
 
 NOW = datetime(2026, 7, 6, 12, tzinfo=UTC)
@@ -46,10 +45,6 @@ async def shop(shop_with: OpenShop) -> Shop:
 async def office(shop: Shop, phones: Phones) -> AsyncIterator[Office]:
     async with opened_office(shop, phones) as opened:
         yield opened
-
-
-async def move(shop: Shop, office: Office, by: timedelta) -> None:
-    await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + by, office=office)
 
 
 async def runs_of(shop: Shop, cascade: str) -> list[dict[str, Any]]:

@@ -391,7 +391,7 @@ def test_the_first_rule_that_says_no_is_the_reason(
     reached = [each for each in wanted if each in known.reachable]
     first = reached[0] if reached else ""
     cap = known.full.get(first)
-    woken_at = None if known.quiet_until is None else known.quiet_until + spread(run.id)
+    woken_at = None if known.quiet_until is None else known.quiet_until + spread(run.member)
     rules: list[tuple[bool, Callable[[], engine.Verdict]]] = [
         (missing is not None, lambda: Refused(reason=f"no consent: {missing}")),
         (not wanted, lambda: Refused(reason=f"muted: {', '.join(channels)}")),

@@ -10,11 +10,10 @@ import pytest
 
 from notifications import cascades
 from notifications.office import Office
-from notifications.worker import advance
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import customer, phone_of
-from tests.notifications.office import opened_office
+from tests.notifications.office import move, opened_office
 from tests.notifications.phones import Phones
 
 GOALS: Final = """
@@ -51,10 +50,6 @@ async def shop(shop_with: OpenShop) -> Shop:
 async def office(shop: Shop, phones: Phones) -> AsyncIterator[Office]:
     async with opened_office(shop, phones) as opened:
         yield opened
-
-
-async def move(shop: Shop, office: Office, by: timedelta) -> None:
-    await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + by, office=office)
 
 
 async def the_run(shop: Shop) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from notifications import cascades
 from notifications.office import Office
 from notifications.setback import member_on_record
 from notifications.signal import Signal, emit
-from notifications.worker import Worker, advance
+from notifications.worker import Worker
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import customer, phone_of
-from tests.notifications.office import opened_office
+from tests.notifications.office import move, opened_office
 from tests.notifications.phones import Phones
 from tests.notifications.test_worker import eventually
 
@@ -55,10 +55,6 @@ async def office(shop: Shop, phones: Phones) -> AsyncIterator[Office]:
         yield opened
 
 
-async def move(shop: Shop, office: Office, by: timedelta = SECOND) -> None:
-    await advance(shop.store, shop.clock, shop.ledger, shop.clock.now() + by, office=office)
-
-
 async def spoil(shop: Shop, member: Member) -> None:
     """The member's runs cannot be read any more."""
     await shop.store.runs.update_many({"member": member.id, "cascade": "first"}, {"$set": {"arm": "UNHEARD_OF"}})
@@ -78,7 +74,7 @@ async def test_a_member_whose_signals_raise_harms_no_other_and_is_heard_once_he_
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     broken, sound = await customer(shop), await customer(shop)
-    await move(shop, office)
+    await move(shop, office, SECOND)
     await spoil(shop, broken)
     for member in (broken, sound):
         await shop.buy(member, 5_00)
@@ -90,13 +86,13 @@ async def test_a_member_whose_signals_raise_harms_no_other_and_is_heard_once_he_
         )
     before = alarms("member_set_aside")
 
-    await move(shop, office)
+    await move(shop, office, SECOND)
     aside = await shop.store.recipients.find({"retry_at": {"$exists": True}}).to_list()
     titles = phones.titles(phone_of(sound))
     alarmed = alarms("member_set_aside") - before
     await mend(shop, broken)
     await cascades.work(office, SLOTS, now=shop.clock.now())
-    await move(shop, office)
+    await move(shop, office, SECOND)
 
     assert titles == ["First", "Second"] * 2
     assert [(each["_id"], each["failures"]) for each in aside] == [(broken.id, 1)]
@@ -128,11 +124,11 @@ async def test_a_run_whose_sending_raises_lets_the_members_others_go_and_goes_wh
     await shop.store.runs.update_one(first, {"$set": {"step": -7}})
     before = alarms("run_set_aside")
 
-    await move(shop, office)
+    await move(shop, office, SECOND)
     titles = phones.titles(phone_of(member))
     aside = await shop.store.runs.find_one(first)
     await shop.store.runs.update_one(first, {"$set": {"step": 0, "aside_until": shop.long_ago()}})
-    await move(shop, office)
+    await move(shop, office, SECOND)
 
     assert titles == ["Second"]
     assert aside is not None
@@ -152,7 +148,7 @@ async def test_a_worker_goes_on_with_the_others_while_a_member_is_set_aside(
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     broken, sound = await customer(shop), await customer(shop)
-    await move(shop, office)
+    await move(shop, office, SECOND)
     await spoil(shop, broken)
     clock = SandboxClock(shop.store)
     await clock.refresh()
@@ -203,7 +199,7 @@ async def test_more_due_runs_of_a_member_than_a_batch_all_go_on(shop: Shop, offi
     at_wait = {**run, "step": 1}
     await shop.store.runs.insert_many([{**at_wait, "_id": f"{run['_id']}{number}"} for number in range(230)])
 
-    await move(shop, office)
+    await move(shop, office, SECOND)
 
     assert await shop.store.runs.count_documents({"cascade": "first", "history.what": "waits"}) == 231
 
@@ -215,7 +211,7 @@ async def test_of_members_who_are_read_together_only_the_one_who_cannot_be_read_
     await cascades.catch_up(office, SLOTS, now=shop.clock.now())
     await spoil(shop, broken)
 
-    await move(shop, office)
+    await move(shop, office, SECOND)
 
     assert sorted(phones.titles(phone_of(sound))) == ["First", "Second"]
     assert phones.titles(phone_of(broken)) == []
