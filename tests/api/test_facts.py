@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from structlog.testing import capture_logs
+
 from domain.programme.facts import FACTS
 from domain.programme.published import Published, publish
 from tests.api.shop import TILL_SCOPES, Shop, a_purchase, new_key
@@ -143,3 +145,30 @@ async def test_facts_are_filled_at_activities_and_feedback(shop: Shop) -> None:
     assert rules(ran["recordActivity"]) == {"activity-run"}
     (feedback,) = told["me"]["wallet"]["activity"]["nodes"]
     assert rules({"entry": feedback}) == {"feedback"}
+
+
+async def test_a_condition_that_fails_at_a_till_gives_nothing_harms_nothing_and_is_counted(shop: Shop) -> None:
+    rules_more = """
+  - {id: adults, event: purchase, when: 'member.age_years >= 18', award: {points: 7}}
+  - {id: cheap, event: purchase, when: '100 / (purchase.total_minor - 1000) > 0', award: {points: 9}}
+  - {id: always, event: purchase, award: {points: 3}}
+tiers:"""
+    source = programme().replace("\ntiers:", rules_more, 1)
+    published = await publish(shop.services.store, source, expected_version=1, now=shop.clock.now())
+    assert isinstance(published, Published), published
+    await shop.services.programmes.refresh()
+    unknown, adult = await shop.enrol(), await shop.enrol(birthday="1980-01-01")
+
+    with capture_logs() as logs:
+        first = await shop.till(RECORD, {"input": a_purchase(unknown, "10.00")})
+    second = await shop.till(RECORD, {"input": a_purchase(adult, "10.50")})
+    metrics = (await shop.http.get("/metrics")).text
+
+    assert rules(first["recordPurchase"]) == {"always"}
+    assert rules(second["recordPurchase"]) == {"adults", "cheap", "always"}
+    assert {(log["event"], log["rule"]) for log in logs if log["event"] == "rule_failed"} == {
+        ("rule_failed", "adults"),
+        ("rule_failed", "cheap"),
+    }
+    for rule in ("adults", "cheap"):
+        assert f'wallet_rule_errors_total{{rule="{rule}"}} 1.0' in metrics
