@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from domain.commands.birthday import BIRTHDAY, birthday_key
@@ -182,12 +182,21 @@ def _may_have_goal(run: Run, scene: Scene) -> bool:
 
 
 async def has_goal(office: Office, run: Run, cascade: CompiledCascade) -> bool:
-    """Whether the journal has the goal, heard or not."""
-    kinds = [query for event in cascade.goal_events if (query := journal_query(event)) is not None]
-    if not kinds:
-        return False
-    wanted = {"member": run.member, "seq": {"$gt": run.sequence}, "$or": kinds}
-    return await office.store.journal.find_one(wanted, {"_id": True}) is not None
+    """Whether the goal stands in the journal or was told, heard or not."""
+    queries = {event: journal_query(event) for event in cascade.goal_events}
+    if kinds := [query for query in queries.values() if query is not None]:
+        wanted: dict[str, Any] = {"member": run.member, "seq": {"$gt": run.sequence}, "$or": kinds}
+        if await office.store.journal.find_one(wanted, {"_id": True}) is not None:
+            return True
+    if told := sorted(event for event, query in queries.items() if query is None):
+        wanted = {
+            "member": run.member,
+            "event": {"$in": told},
+            "at": {"$gte": run.started_at},
+            "_id": {"$ne": run.signal},
+        }
+        return await office.store.signals.find_one(wanted, {"_id": True}) is not None
+    return False
 
 
 async def message_of(office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: Scene) -> Message | str:

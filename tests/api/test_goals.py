@@ -1,8 +1,23 @@
 """What a cascade is for, and what happens to a run when it comes (SEMANTICS §10.5)."""
 
+from datetime import timedelta
 from typing import Any, Final
 
-from tests.api.post import a_cascade, consents, inbox, later, publish, push, said, tell, the_run, with_phone
+from notifications.sending import send_due
+from tests.api.post import (
+    a_cascade,
+    consents,
+    delivery_in,
+    inbox,
+    later,
+    publish,
+    push,
+    report,
+    said,
+    tell,
+    the_run,
+    with_phone,
+)
 from tests.api.shop import Shop, a_purchase, new_key
 from tests.api.spending import do
 from tests.notifications.phones import Phones
@@ -177,3 +192,23 @@ async def test_a_goal_after_the_last_step_is_still_the_runs_until_it_would_have_
     asked = '{ report(from: "2026-07-01", to: "2026-09-01") { cascades { cascade goals heldOutGoals } } }'
     report = (await post.staff(asked, {}, scopes=("staff:reports",)))["report"]["cascades"]
     assert [(each["goals"], each["heldOutGoals"]) for each in report] == [(1, 0), (2, 0), (0, 2)]
+
+
+async def test_a_goal_that_was_told_and_not_heard_yet_stops_the_send_at_hand(post: Shop, phones: Phones) -> None:
+    goal = {"goal": {"events": ["delivery.opened", "purchase"]}}
+    await publish(post, a_cascade("first"), a_cascade("second", {"wait": "PT1H"}, push("second"), **goal))
+    reader, buyer, neither = [await post.enrol() for _ in range(3)]
+    for member in (reader, buyer, neither):
+        await with_phone(post, member)
+        for activity in ("second", "first"):
+            await tell(post, member, activity)
+    await later(post, minutes=1)
+
+    await report(post, reader, delivery_in(await the_run(post, reader, "first")))
+    await post.record(a_purchase(buyer))
+    await post.clock.move_to(post.clock.now() + timedelta(hours=1))
+    await send_due(post.services.office, [reader, buyer, neither], now=post.clock.now())
+
+    assert [phones.titles(f"fid-{member}")[1:] for member in (reader, buyer, neither)] == [[], [], ["second"]]
+    for member in (reader, buyer):
+        assert said(await the_run(post, member, "second"))[-1] == "goal reached: seen in the journal"
