@@ -16,6 +16,7 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from api.context import Context
+from api.documents import RequestError
 from api.errors import failure
 from api.graphql_request import EVENT_STREAM
 from api.live import Ending, Live, Stream
@@ -87,6 +88,8 @@ class EventStream:
                 await self._tell_events(send)
         except (ChangesClosed, TimeoutError):
             raise
+        except RequestError as error:
+            await _send(send, _event(error.response(context.request_id)))
         except Exception as error:  # noqa: BLE001 -- the last place before the client
             await _send(send, _event({"errors": [failure(error, request_id=context.request_id)]}))
         await _send(send, _COMPLETE)

@@ -24,13 +24,14 @@ from api.errors import failure
 from api.graphql_request import HttpRefusal, parameters_of, preferred_language
 from api.limits import MAX_BODY_BYTES
 from api.live import Ending, Live, Stream, TooManyStreams
-from api.metrics import EVENTS, SOCKETS, SUBSCRIPTIONS
+from api.metrics import CLOSED, EVENTS, SOCKETS, SUBSCRIPTIONS
 from api.operations import Admitted, Operations
 from domain.store.changes import ChangesClosed
 
 PROTOCOL: Final = "graphql-transport-ws"
 INIT_SECONDS: Final = 10.0
 SEND_SECONDS: Final = 10.0
+GOODBYE_SECONDS: Final = 1.0
 MAX_OPERATIONS: Final = 20
 MAX_WAITING_SOCKETS: Final = 1_000
 """Connections that have not said who they are yet."""
@@ -87,6 +88,9 @@ class GraphQLSocketEndpoint:
             await socket.serve()
         except Closed as closed:
             await socket.close(closed.code, closed.reason)
+        except asyncio.CancelledError:
+            if not socket.is_given_up:
+                raise
         finally:
             await socket.end()
             SOCKETS.dec()
@@ -119,6 +123,8 @@ class _Socket:
         "_send_message",
         "_services",
         "_stream",
+        "_task",
+        "is_given_up",
     )
 
     def __init__(
@@ -132,6 +138,8 @@ class _Socket:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._stream: Stream | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._task = asyncio.current_task()
+        self.is_given_up = False
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._authorization = headers.get("authorization")
         self._locale = preferred_language(headers.get("accept-language"))
@@ -180,14 +188,17 @@ class _Socket:
                 case _:
                     raise Closed(BAD_REQUEST, "Unknown type of message")
 
-    async def close(self, code: int, reason: str) -> None:
+    async def close(self, code: int, reason: str) -> bool:
         """Says goodbye, if the client still listens."""
         with suppress(Exception):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(GOODBYE_SECONDS):
                 await self._send_message({"type": "websocket.close", "code": code, "reason": reason})
+                return True
+        return False
 
     async def end(self) -> None:
         """Ends all that runs on the connection."""
+        self._task = None
         if self._stream is not None:
             self._live.leave(self._stream)
         running = list(self._running.values())
@@ -200,8 +211,13 @@ class _Socket:
     def _end_by_server(self, why: Ending) -> None:
         """Closes from our side: the next message that is received is then that the client has left."""
         if self._closing is None:
-            code, reason = _CODES[why]
-            self._closing = asyncio.get_running_loop().create_task(self.close(code, reason))
+            self._closing = asyncio.get_running_loop().create_task(self._end_with(*_CODES[why]))
+
+    async def _end_with(self, code: int, reason: str) -> None:
+        """Says goodbye; a client that does not even take that is left without."""
+        if not await self.close(code, reason) and self._task is not None:
+            self.is_given_up = True
+            self._task.cancel()
 
     def _subscribe(self, message: Mapping[str, Any]) -> None:
         identifier, payload = message.get("id"), message.get("payload")
@@ -304,6 +320,8 @@ class _Socket:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._send_message({"type": "websocket.send", "text": orjson.dumps(message).decode()})
         except TimeoutError:
+            if self._closing is None:
+                CLOSED.labels(Ending.SLOW.value).inc()
             self._end_by_server(Ending.SLOW)
             raise Closed(TRY_AGAIN_LATER, "slow") from None
         except Exception as error:

@@ -37,6 +37,7 @@ from api.limits import MAX_BODY_BYTES
 from api.logs import configure_logs
 from api.schema import build_schema
 from api.services import begin_time, ensure_programme, open_clock, opened_services
+from api.write_timeout import ImpatientHttp, ImpatientWebSockets
 from domain.programme.published import Programmes
 from domain.settings import Settings
 from domain.store.connection import opened_store
@@ -202,8 +203,8 @@ def http_config(app: Starlette, settings: Settings, *, port: int = 0) -> uvicorn
     return uvicorn.Config(
         app,
         port=port,
-        http="httptools",
-        ws="websockets-sansio",
+        http=ImpatientHttp,
+        ws=ImpatientWebSockets,
         ws_max_size=MAX_BODY_BYTES,
         # A compressor for each of thousands of idle connections would take more memory than all else of it.
         ws_per_message_deflate=False,

@@ -1,5 +1,8 @@
 """Documents drawn from the schema at random, sent by every kind of caller: nothing may come out but answers.
 
+Queries and mutations go by POST, subscriptions as server-sent events and over WebSocket, there among messages of which
+some are no protocol at all; the client leaves after a moment.
+
     python -m tests.fuzz --minutes 10
 
 draws other ones each time, and prints those that were answered wrongly, one of each kind.
@@ -12,6 +15,8 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -42,6 +47,8 @@ from tests.api.shop import Shop, opened_shop
 MEMBERS: Final = 40
 DEPTH: Final = 5
 BATCH: Final = 500
+MOMENT_SECONDS: Final = 0.05
+_OK: Final = 200
 # Production's: a clock that is moved to the year 9999 would end the run.
 SCHEMA: Final = build_schema(sandbox=False)._schema
 _TEXTS: Final = ("", "a", "card-7", "Zoë 🏊", "\\u0000", "' OR 1=1", "{$gt: 1}", "x" * 3_000, "../..", "2026-07-06")
@@ -76,11 +83,31 @@ class Author:
 
     def request(self) -> dict[str, Any]:
         """The body of one request."""
-        self._variables = {}
         kind = self.random.choice(("query", "mutation", "mutation"))
-        root = SCHEMA.query_type if kind == "query" else SCHEMA.mutation_type
+        return self._body(kind, most=2)
+
+    def subscription(self) -> dict[str, Any]:
+        """The body of one subscription."""
+        return self._body("subscription", most=1)
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What a client says on a WebSocket once it is let in, subscriptions among it."""
+        said: list[dict[str, Any]] = []
+        for _ in range(self.random.randint(1, 4)):
+            body = self.subscription() if self.random.random() < 0.7 else self.request()
+            said.append({"type": "subscribe", "id": self.random.choice(("1", "2", "3")), "payload": body})
+            if self.random.random() < 0.2:
+                said.append({"type": "complete", "id": self.random.choice(("1", "2", 3, None))})
+            if self.random.random() < 0.1:
+                kind = self.random.choice(("ping", "pong", "subscribe", "connection_init", "nonsense", 7))
+                said.append({"type": kind, "id": self.random.choice(_JUNK), "payload": self.random.choice(_JUNK)})
+        return said
+
+    def _body(self, kind: str, *, most: int) -> dict[str, Any]:
+        self._variables = {}
+        root = {"query": SCHEMA.query_type, "mutation": SCHEMA.mutation_type}.get(kind, SCHEMA.subscription_type)
         assert root is not None
-        names = self.random.sample(sorted(root.fields), k=self.random.choice((1, 1, 2)))
+        names = self.random.sample(sorted(root.fields), k=min(most, self.random.choice((1, 1, 2))))
         selected = " ".join(self._field(root, name, DEPTH) for name in names)
         declared = ", ".join(f"${name}: {kind}" for name, (kind, _) in self._variables.items())
         text = f"{kind} {f'({declared})' if declared else ''} {{ {selected} }}"
@@ -150,12 +177,85 @@ async def fault_of(shop: Shop, request: dict[str, Any], token: str | None) -> st
     response = await shop.http.post("/graphql", content=json.dumps(request).encode(), headers=headers)
     if response.status_code not in {200, 429}:
         return f"status {response.status_code}: {response.text[:500]}"
-    if "Traceback" in response.text or "site-packages" in response.text:
-        return f"a stack trace: {response.text[:500]}"
-    for error in response.json().get("errors", ()):
-        if error["extensions"].get("code", "INTERNAL") in {"INTERNAL", "GRAPHQL_VALIDATION_FAILED"}:
-            return f"an error of ours: {error}"
+    return _fault_in([response.text])
+
+
+async def fault_of_events(shop: Shop, request: dict[str, Any], token: str | None) -> str | None:
+    """The same for a subscription as server-sent events."""
+    headers = [(b"content-type", b"application/json"), (b"accept", b"text/event-stream")]
+    if token is not None:
+        headers.append((b"authorization", f"Bearer {token}".encode()))
+    scope = {"type": "http", "method": "POST", "path": "/graphql", "query_string": b"", "headers": headers}
+    first = {"type": "http.request", "body": json.dumps(request).encode(), "more_body": False}
+    sent = await _sent(shop, scope, [first], goodbye="http.disconnect", last="http.response.body")
+    status = sent[0]["status"]
+    body = b"".join(each.get("body", b"") for each in sent).decode()
+    if status not in {200, 400, 401, 403, 429}:
+        return f"status {status}: {body[:500]}"
+    bodies = [line.removeprefix("data: ") for line in body.splitlines() if line.startswith("data: {")]
+    return _fault_in(bodies if status == _OK else [body])
+
+
+async def fault_of_socket(shop: Shop, messages: list[dict[str, Any]], token: str | None) -> str | None:
+    """The same for what a client says over WebSocket."""
+    scope = {"type": "websocket", "path": "/graphql/ws", "subprotocols": ["graphql-transport-ws"], "headers": []}
+    said = [{"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}}, *messages]
+    received = [{"type": "websocket.receive", "text": json.dumps(each)} for each in said]
+    begin = {"type": "websocket.connect"}
+    sent = await _sent(shop, scope, [begin, *received], goodbye="websocket.disconnect", last="websocket.close")
+    closed = [each["code"] for each in sent if each["type"] == "websocket.close"]
+    if closed and closed[0] not in {4400, 4401, 4403, 4409, 4429}:
+        return f"close code {closed[0]}"
+    told = [json.loads(each["text"]) for each in sent if each["type"] == "websocket.send"]
+    errors = [{"errors": each["payload"]} for each in told if each["type"] == "error"]
+    return _fault_in(json.dumps(each) for each in (*errors, *(one["payload"] for one in told if one["type"] == "next")))
+
+
+async def _sent(
+    shop: Shop, scope: dict[str, Any], received: list[dict[str, Any]], *, goodbye: str, last: str
+) -> list[dict[str, Any]]:
+    """What the application sends to a client who says this, and leaves after the end, or a moment later."""
+    waiting, sent, over = iter(received), list[dict[str, Any]](), asyncio.Event()
+
+    async def receive() -> MutableMapping[str, Any]:
+        for each in waiting:
+            return each
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), MOMENT_SECONDS)
+        return {"type": goodbye, "code": 1001}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(dict(message))
+        if message["type"] == last and not message.get("more_body"):
+            over.set()
+
+    about = {"asgi": {"version": "3.0"}, "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("localhost", 80)}
+    await shop.app(about | {"scheme": "http", "root_path": "", "raw_path": b""} | scope, receive, send)
+    return sent
+
+
+def _fault_in(bodies: Iterable[str]) -> str | None:
+    for body in bodies:
+        if "Traceback" in body or "site-packages" in body:
+            return f"a stack trace: {body[:500]}"
+        for error in json.loads(body).get("errors", ()):
+            if error["extensions"].get("code", "INTERNAL") in {"INTERNAL", "GRAPHQL_VALIDATION_FAILED"}:
+                return f"an error of ours: {error}"
     return None
+
+
+async def fault_of_any(shop: Shop, author: Author, token: str | None) -> tuple[str | None, Any]:
+    """What is wrong with the answer to something that the author says, and what he said."""
+    match author.random.choices(("post", "events", "socket"), weights=(20, 1, 1))[0]:
+        case "events":
+            request: Any = author.subscription()
+            return await fault_of_events(shop, request, token), request
+        case "socket":
+            request = author.messages()
+            return await fault_of_socket(shop, request, token), request
+        case _:
+            request = author.request()
+            return await fault_of(shop, request, token), request
 
 
 async def run(shop: Shop, *, minutes: float, seed: int) -> tuple[int, list[str]]:
@@ -166,8 +266,7 @@ async def run(shop: Shop, *, minutes: float, seed: int) -> tuple[int, list[str]]
         identifiers, tokens = await cast_of(shop)
         author = Author(seed + answered, identifiers)
         for _ in range(BATCH):
-            request, token = author.request(), author.random.choice(tokens)
-            fault = await fault_of(shop, request, token)
+            fault, request = await fault_of_any(shop, author, author.random.choice(tokens))
             answered += 1
             if fault is not None:
                 faults.setdefault(fault[:60], f"{fault}\n{json.dumps(request)}")

@@ -293,3 +293,16 @@ async def test_a_subscription_without_a_stream_is_told_where_to_go(shop: Shop) -
     assert response.status_code == 406
     assert "text/event-stream" in response.json()["errors"][0]["message"]
     assert anonymous.status_code == 401
+
+
+async def test_variables_that_cannot_be_taken_are_told_on_an_event_stream(shop: Shop) -> None:
+    token = await shop.member_token(await shop.enrol())
+    async with (
+        serving(shop.app, shop.services.settings) as address,
+        events(address, token, CHANGED, {"since": "one"}) as stream,
+    ):
+        told = [each async for each in stream]
+
+    assert [event for event, _ in told] == ["next", "complete"]
+    (error,) = told[0][1]["errors"]
+    assert (error["extensions"]["code"], error["extensions"]["path"]) == ("BAD_USER_INPUT", "since")

@@ -1,0 +1,77 @@
+"""Connections whose client does not read: they are cut off, so that nothing is held for them.
+
+uvicorn waits for ever for a client to take what was written, also once it has closed. Here a connection on which less
+than `LEAST_READ_BYTES` went out within `STALLED_SECONDS` is aborted. A slow client that reads on is left alone.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+STALLED_SECONDS: Final = 10.0
+LEAST_READ_BYTES: Final = 4_096
+
+
+class ImpatientTransport:
+    """A transport that aborts when what was written is not read; in all else it is the one that it has."""
+
+    def __init__(self, real: asyncio.Transport) -> None:
+        self._real = real
+        self._waiting: asyncio.TimerHandle | None = None
+        self._size = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def close(self) -> None:
+        """Closes once all is read, or nobody reads."""
+        self._real.close()
+        self.watch()
+
+    def watch(self) -> None:
+        """Looks from now on whether what was written is read, until it is."""
+        self._size = self._real.get_write_buffer_size()
+        if self._waiting is None and self._size:
+            self._waiting = asyncio.get_running_loop().call_later(STALLED_SECONDS, self._look)
+
+    def leave(self) -> None:
+        """The connection is over."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _look(self) -> None:
+        self._waiting = None
+        before, now = self._size, self._real.get_write_buffer_size()
+        if now and now > before - LEAST_READ_BYTES:
+            self._real.abort()
+        else:
+            self.watch()
+
+
+class _Impatient(asyncio.Protocol):
+    """What both protocols share. An upgraded connection keeps the transport that it had."""
+
+    transport: ImpatientTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        known = isinstance(transport, ImpatientTransport)
+        super().connection_made(transport if known else ImpatientTransport(transport))  # type: ignore[arg-type]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.leave()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.watch()
+
+
+class ImpatientHttp(_Impatient, HttpToolsProtocol):  # type: ignore[misc]
+    """HTTP/1.1."""
+
+
+class ImpatientWebSockets(_Impatient, WebSocketsSansIOProtocol):  # type: ignore[misc]
+    """WebSocket."""
