@@ -22,6 +22,7 @@ from api.graphql_request import EVENT_STREAM
 from api.live import Ending, Live, Stream
 from api.metrics import CLOSED, EVENTS, SUBSCRIPTIONS
 from api.operations import Admitted, Operations
+from domain.store.cancelling import cancelled
 from domain.store.changes import ChangesClosed
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -58,9 +59,7 @@ class EventStream:
         finally:
             if self._stream is not None:
                 self._live.leave(self._stream)
-            for each in (telling, leaving, ending):
-                each.cancel()
-            await asyncio.gather(telling, leaving, ending, return_exceptions=True)
+            await cancelled(telling, leaving, ending)
         with suppress(Exception):
             async with asyncio.timeout(1.0):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -120,8 +119,7 @@ async def _with_heartbeats(responses: AsyncGenerator[Any, None]) -> AsyncGenerat
             yield response.body
     finally:
         if coming is not None:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            await cancelled(coming)
 
 
 async def _left(receive: Receive) -> None:

@@ -26,6 +26,7 @@ from api.limits import MAX_BODY_BYTES
 from api.live import Ending, Live, Stream, TooManyStreams
 from api.metrics import CLOSED, EVENTS, SOCKETS, SUBSCRIPTIONS
 from api.operations import Admitted, Operations
+from domain.store.cancelling import cancelled
 from domain.store.changes import ChangesClosed
 
 PROTOCOL: Final = "graphql-transport-ws"
@@ -115,6 +116,7 @@ class _Socket:
         "_address",
         "_authorization",
         "_closing",
+        "_ending",
         "_live",
         "_locale",
         "_operations",
@@ -136,6 +138,7 @@ class _Socket:
         self._receive = receive
         self._send_message = send
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._stream: Stream | None = None
         self._closing: asyncio.Task[None] | None = None
         self._task = asyncio.current_task()
@@ -182,9 +185,7 @@ class _Socket:
                 case "subscribe":
                     self._subscribe(message)
                 case "complete":
-                    task = self._running.pop(str(message.get("id")), None)
-                    if task is not None:
-                        task.cancel()
+                    self._complete(str(message.get("id")))
                 case _:
                     raise Closed(BAD_REQUEST, "Unknown type of message")
 
@@ -201,10 +202,7 @@ class _Socket:
         self._task = None
         if self._stream is not None:
             self._live.leave(self._stream)
-        running = list(self._running.values())
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(cancelled(*self._running.values()), *self._ending)
         if self._closing is not None:
             await asyncio.gather(self._closing, return_exceptions=True)
 
@@ -230,12 +228,20 @@ class _Socket:
         task = asyncio.get_running_loop().create_task(self._operate(identifier, payload))
         self._running[identifier] = task
 
+    def _complete(self, identifier: str) -> None:
+        """The client wants no more of that operation; nothing goes out for it from now on."""
+        task = self._running.pop(identifier, None)
+        if task is not None:
+            ending = asyncio.get_running_loop().create_task(cancelled(task))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
     async def _operate(self, identifier: str, payload: Mapping[str, Any]) -> None:
         """One operation from its subscribe to its complete; what it fails with is told, and never raised."""
         request_id = uuid.uuid4().hex
         try:
             if await self._answer(identifier, payload, request_id):
-                await self._send({"id": identifier, "type": "complete"})
+                await self._tell(identifier, type="complete")
         except RequestError as error:
             await self._refuse(identifier, error.response(request_id)["errors"])
         except HttpRefusal as refusal:
@@ -281,11 +287,17 @@ class _Socket:
                     await self._next_event(identifier, response)
 
     async def _next_event(self, identifier: str, response: Response) -> None:
-        await self._send({"id": identifier, "type": "next", "payload": response.body})
+        await self._tell(identifier, type="next", payload=response.body)
 
     async def _refuse(self, identifier: str, errors: list[Mapping[str, Any]]) -> None:
         with suppress(Closed):
-            await self._send({"id": identifier, "type": "error", "payload": errors})
+            await self._tell(identifier, type="error", payload=errors)
+
+    async def _tell(self, identifier: str, **message: Any) -> None:
+        """Says something of the operation that runs. Raises Closed when the client wants no more of it."""
+        if self._running.get(identifier) is not asyncio.current_task():
+            raise Closed(TRY_AGAIN_LATER, "The client wants no more of it")
+        await self._send({"id": identifier, **message})
 
     async def _caller(self) -> tuple[Caller, datetime | None]:
         """Whom the connection's token speaks for now."""
