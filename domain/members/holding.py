@@ -62,6 +62,7 @@ HOLDINGS: Final[Mapping[str, Holding | None]] = {
         "referral_code",
         "consents",
         "preferences",
+        "birthday_due_at",
         by="_id",
     ),
     collections.WALLETS: _kept(_LEDGER, by="_id"),

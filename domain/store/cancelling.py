@@ -11,12 +11,20 @@ AGAIN_SECONDS: Final = 0.2
 
 
 async def cancelled(*tasks: asyncio.Future[Any]) -> None:
-    """Cancels the tasks until they are over; what they failed with is nobody's concern any more."""
-    pending = {each for each in tasks if not each.done()}
-    while pending:
+    """Cancels the tasks until they are over; what they failed with is nobody's concern any more.
+
+    Whoever is cancelled while he waits here is so once they are over.
+    """
+    interrupted: asyncio.CancelledError | None = None
+    while pending := [each for each in tasks if not each.done()]:
         for each in pending:
             each.cancel()
-        _, pending = await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+        try:
+            await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+        except asyncio.CancelledError as error:
+            interrupted = error
     for each in tasks:
         if not each.cancelled():
             each.exception()
+    if interrupted is not None:
+        raise interrupted

@@ -34,7 +34,10 @@ mutation {
   setConsent(purpose: MARKETING, granted: true, version: "1") { granted }
   submitFeedback(rating: 5, text: "Lovely") { id }
   updateProfile(
-    input: {displayName: "Ana Novak", email: "ana@example.com", phone: "+38640123456", timeZone: "Pacific/Chatham"}
+    input: {
+      displayName: "Ana Novak", email: "ana@example.com", phone: "+38640123456", timeZone: "Pacific/Chatham"
+      birthday: "1990-11-23"
+    }
   ) { __typename }
 }
 """
@@ -97,6 +100,33 @@ async def test_the_export_holds_all_of_a_life_and_no_secret(shop: Shop) -> None:
         assert secret not in text
 
 
+async def test_whatever_is_held_on_a_member_is_shown_to_him_and_goes_with_him(shop: Shop) -> None:
+    member = await shop.enrol()
+    database = shop.services.store.database
+    for name, holding in HOLDINGS.items():
+        if holding is not None:
+            hidden = dict.fromkeys((*holding.cleared, *holding.hidden), "of-ana")
+            # Nested fields are written as such, and what the ledger reads again is left as it is.
+            written = {} if name in {"members", "wallets", "journal"} else {"$set": {"seen": name, **hidden}}
+            if written:
+                await database[name].update_one({holding.by: member}, written, upsert=True)
+
+    exported = data(await shop.ask(EXPORT, token=await shop.member_token(member)))["exportMyData"]["data"]
+    await shop.ask(ERASE, {"confirm": "ERASE"}, token=await shop.member_token(member))
+
+    shown = {name for name, holding in HOLDINGS.items() if holding is not None and holding.shown}
+    assert {name for name, documents in exported.items() if documents} == shown
+    for name, holding in HOLDINGS.items():
+        if holding is None:
+            continue
+        if name in shown - {"members", "wallets", "journal"}:
+            assert [each["seen"] for each in exported[name]] == [name]
+            assert not set(holding.hidden) & set(exported[name][0])
+        left = await database[name].find({holding.by: member}).to_list()
+        assert bool(left) == (holding.on_erasure is not OnErasure.DELETE), name
+        assert [each for each in left for field in holding.cleared if field in each] == [], name
+
+
 async def test_an_erased_member_leaves_a_journal_that_balances_and_nothing_of_the_person(shop: Shop) -> None:
     other = await shop.enrol(reference="card-1", displayName="Bor")
     member, token, app, tokens = await a_full_life(shop)
@@ -109,6 +139,8 @@ async def test_an_erased_member_leaves_a_journal_that_balances_and_nothing_of_th
     left = await everything(shop)
     assert [word for word in PERSON if word in left] == []
     assert "ana-novak" not in left
+    kept = await shop.services.store.members.find_one({"_id": member})
+    assert set(kept or {}) == {"_id", "slot", "joined_at", "is_joined", "consent_history", "erased_at"}
     assert codes(await shop.ask("{ me { id } }", token=token)) == ["UNAUTHENTICATED"]
     assert not await app.works(tokens["access_token"])
     assert (await app.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
