@@ -1,16 +1,20 @@
 """What an operator types, and what comes back: real processes on the tests' server."""
 
+import json
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from pymongo import MongoClient
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from api.schema import sdl
 from tests.wallet_command import PROGRAMME, ROOT, WalletCommand, free_port, wallet_command
@@ -132,16 +136,41 @@ def test_a_sandbox_begins_when_told_and_its_tokens_hold(wallet: WalletCommand) -
         )
         found = ask(port, '{ member(by: {reference: "nobody"}) { id } }', token)
         moved = ask(port, 'mutation { advanceClock(to: "2017-01-01T08:00:00Z") { now } }')
-        began = time.monotonic()
-        server.send_signal(signal.SIGTERM)
-        exit_code = server.wait(20)
+        session = ask(port, 'mutation { sandboxSignIn(subject: "ada") { ... on Session { accessToken } } }')
+        with open_streams(port, session["data"]["sandboxSignIn"]["accessToken"]) as (socket, events):
+            began = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            exit_code = server.wait(20)
+            with pytest.raises(ConnectionClosed) as told:
+                socket.recv()
+            rest = b"".join(events)
 
+    assert told.value.rcvd is not None
+    assert (told.value.rcvd.code, rest) == (1012, b"")
     assert found == {"data": {"member": None}, **{name: found[name] for name in found.keys() - {"data"}}}
     assert "errors" not in found
     assert partner.json()["scope"] == "activity:write members:enrol members:read wallet:read"
     assert moved["data"]["advanceClock"]["now"].startswith("2017-01-01T08:00:00")
     assert exit_code == 0
     assert time.monotonic() - began < 10
+
+
+@contextmanager
+def open_streams(port: int, token: str) -> Iterator[tuple[ClientConnection, Iterator[bytes]]]:
+    """A subscription over WebSocket and one as server-sent events, both begun."""
+    query, authorization = "subscription { walletChanged { version } }", {"Authorization": f"Bearer {token}"}
+    address, protocol = f"127.0.0.1:{port}/graphql", Subprotocol("graphql-transport-ws")
+    headers = authorization | {"Accept": "text/event-stream"}
+    with (
+        connect(f"ws://{address}/ws", subprotocols=[protocol]) as socket,
+        httpx.stream("POST", f"http://{address}", json={"query": query}, headers=headers, timeout=20) as response,
+    ):
+        socket.send(json.dumps({"type": "connection_init", "payload": authorization}))
+        assert json.loads(socket.recv())["type"] == "connection_ack"
+        socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
+        events = response.iter_raw()
+        assert next(events).startswith(b":")
+        yield socket, events
 
 
 def wait_until_live(port: int) -> None:

@@ -1,0 +1,61 @@
+"""A process that forgets a member and is killed at every place there is: before each command to the server.
+
+    python -m tests.faults.erasing '{"url": …, "database": …, "members": […]}'
+
+The first member's erasure goes through and is counted. Then a child is forked for each of its commands, with a
+member of its own, and kills itself there. Says on its output, one JSON document a line, at which command each died.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from pymongo import monitoring
+
+from domain.ledger.commit import Ledger
+from domain.members.erasure import erase
+from domain.programme.published import Programmes
+from domain.settings import read_settings
+from domain.store.clock import SandboxClock
+from domain.store.connection import open_store
+from tests.faults.giving import Death, say
+
+
+async def erasure(told: dict[str, Any], member: str, death: Death) -> None:
+    monitoring.register(death)
+    settings = read_settings({}, mode="sandbox", mongodb_url=told["url"], database=told["database"])
+    store = await open_store(settings)
+    clock = SandboxClock(store)
+    await clock.refresh()
+    ledger = Ledger(store, clock, await Programmes.open(store))
+    death.armed = True
+    await erase(ledger, member, confirm="ERASE", now=clock.now())
+    death.armed = False
+    await ledger.close()
+    await store.close()
+
+
+def forked(told: dict[str, Any], member: str, death: Death) -> int:
+    """How the child that erased ended."""
+    child = os.fork()
+    if child == 0:
+        asyncio.run(erasure(told, member, death))
+        say(commands=death.names)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def main(told: dict[str, Any]) -> None:
+    members = iter(told["members"])
+    assert forked(told, next(members), Death(None, "")) == 0
+    number, ended = 0, signal.SIGKILL.value
+    while ended == signal.SIGKILL:
+        ended = forked(told, next(members), Death(number, "before"))
+        number += 1
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
