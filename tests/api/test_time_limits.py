@@ -44,7 +44,7 @@ async def slow(store: Store, settings: Settings) -> AsyncIterator[Edge]:
 
 async def running_queries(store: Store) -> int:
     """How many of our slow queries the server works on."""
-    told = await store.client.admin.command("currentOp", 1, **{"command.find": "clock"})
+    told = await store.client.admin.command({"currentOp": 1, "command.find": "clock"})
     return len(told["inprog"])
 
 

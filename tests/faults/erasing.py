@@ -21,7 +21,7 @@ from domain.programme.published import Programmes
 from domain.settings import read_settings
 from domain.store.clock import SandboxClock
 from domain.store.connection import open_store
-from tests.faults.giving import Death, say
+from tests.faults.jointly import Death, say
 
 
 async def erasure(told: dict[str, Any], member: str, death: Death) -> None:
