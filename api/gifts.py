@@ -95,7 +95,8 @@ async def _give(context: Context, wanted: GiftPointsInput, sender: Member) -> Gi
         decide=partial(decide_sending, gift),
         check=lambda _programme, _now: check_gift(gift),
     )
-    outcome = await commit_jointly(ledger, command, follow=partial(receiving, gift))
+    queues = [f"member {sender.id}", f"member {receiver.id}"]
+    outcome = await commit_jointly(ledger, command, follow=partial(receiving, gift), queues=queues)
     return await answer(outcome, sender, context, PointsGifted)
 
 

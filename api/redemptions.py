@@ -159,7 +159,7 @@ async def _redeem(
         return await _redeemed(await ledger.commit(command), member, context)
     await open_stock(store, reward.id)
     outcome = await commit_jointly(
-        ledger, command, reserve=reserve_stock(store, reward.id, reward.stock), queue=f"reward {reward.id}"
+        ledger, command, reserve=reserve_stock(store, reward.id, reward.stock), queues=[f"reward {reward.id}"]
     )
     return await _redeemed(outcome, member, context)
 
@@ -190,7 +190,9 @@ async def _cancel(info: Info, wanted: CancelVoucherInput) -> CancelVoucherResult
     if issued is not None and issued.member == member.id and issued.voucher.is_limited:
         reward = issued.voucher.reward
         assert reward is not None, identifier
-        outcome = await commit_jointly(ledger, command, reserve=return_stock(store, reward), queue=f"reward {reward}")
+        outcome = await commit_jointly(
+            ledger, command, reserve=return_stock(store, reward), queues=[f"reward {reward}"]
+        )
     else:
         outcome = await ledger.commit(command)
     if not isinstance(outcome.decided, Entry):

@@ -73,7 +73,7 @@ async def _reward(ledger: Ledger, friend: str, referral: Referral) -> None:
             ledger,
             rewarding_referrer(referral.referrer, friend, referral.first),
             follow=lambda _: rewarding_friend(friend),
-            queue=f"{REFERRAL} {referral.referrer}",
+            queues=[f"{REFERRAL} {referral.referrer}"],
         )
         if isinstance(both.decided, Entry) and not both.replayed:
             return

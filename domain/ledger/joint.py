@@ -7,7 +7,8 @@ read again and decided again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -86,19 +87,21 @@ async def commit_jointly(
     prepare: Prepare | None = None,
     reserve: Reserve | None = None,
     follow: Follow | None = None,
-    queue: str | None = None,
+    queues: Collection[str] = (),
 ) -> Outcome:
     """Commit the command together with what `prepare` and `reserve` change and what `follow` asks of another wallet.
 
     Keys, claims, loads, refusals and replays are as with :meth:`Ledger.commit`; the caller's key is the first
-    command's. Commands with one `queue` go one after another in this process, so that they need not fight over
-    a document. Raises :class:`Unavailable`.
+    command's. Commands that share one of the `queues` go one after another in this process, so that they need not
+    fight over a document. Raises :class:`Unavailable`.
     """
     also = _Joined(prepare=prepare, reserve=reserve, follow=follow)
-    lock = asyncio.Lock() if queue is None else _queues.setdefault((id(ledger), queue), asyncio.Lock())
+    locks = [_queues.setdefault((id(ledger), queue), asyncio.Lock()) for queue in sorted(set(queues))]
     try:
         with pymongo.timeout(DEADLINE_SECONDS):
-            async with asyncio.timeout(DEADLINE_SECONDS), lock:
+            async with asyncio.timeout(DEADLINE_SECONDS), AsyncExitStack() as held:
+                for lock in locks:
+                    await held.enter_async_context(lock)
                 return await _until_decided(ledger, command, also)
     except TimeoutError:
         raise Unavailable("It took too long. Send it again, with the same key.") from None

@@ -146,7 +146,7 @@ async def top_up_at_till(ledger: Ledger, top_up: TopUp, command: Command) -> Out
         await move_on(store, member, session)
         return await reserved_minor(store, member, top_up.currency, declined=True, session=session)
 
-    return await commit_jointly(ledger, command, prepare=reserved, queue=f"payer {member}")
+    return await commit_jointly(ledger, command, prepare=reserved, queues=[f"member {member}"])
 
 
 async def reserve(ledger: Ledger, fresh: StartedTopUp) -> StartedTopUp:

@@ -83,7 +83,7 @@ async def redeem(
         return await ledger.commit(wanted)
     await open_stock(shop.store, reward)
     return await commit_jointly(
-        ledger, wanted, reserve=reserve_stock(shop.store, reward, stock), queue=f"reward {reward}"
+        ledger, wanted, reserve=reserve_stock(shop.store, reward, stock), queues=[f"reward {reward}"]
     )
 
 
@@ -113,7 +113,7 @@ async def cancel(shop: Shop, member: Member, voucher: Voucher, *, key: str | Non
         return await shop.ledger.commit(wanted)
     assert voucher.reward is not None
     return await commit_jointly(
-        shop.ledger, wanted, reserve=return_stock(shop.store, voucher.reward), queue=f"reward {voucher.reward}"
+        shop.ledger, wanted, reserve=return_stock(shop.store, voucher.reward), queues=[f"reward {voucher.reward}"]
     )
 
 
@@ -196,7 +196,8 @@ async def give(
         decide=partial(decide_sending, gift),
         check=lambda _programme, _now: check_gift(gift),
     )
-    return await commit_jointly(ledger or shop.ledger, wanted, follow=partial(receiving, gift))
+    queues = [f"member {gift.sender}", f"member {gift.receiver}"]
+    return await commit_jointly(ledger or shop.ledger, wanted, follow=partial(receiving, gift), queues=queues)
 
 
 def paying_with(shop: Shop, member: Member, total_minor: int, *codes: str, **more: Any) -> Command:
