@@ -140,6 +140,7 @@ def start_of_day(day: date, zone: ZoneInfo) -> datetime:
     return start
 
 
+@lru_cache(maxsize=1024)
 def local_date(instant: datetime, zone: ZoneInfo) -> date:
     """The date on a calendar in that zone at that instant."""
     return instant.astimezone(zone).date()
