@@ -314,9 +314,8 @@ def reach(run: Run, *, at: datetime, event: str) -> Run:
     """The run after its goal came: over, whatever it was at, its pushes to be recalled (SEMANTICS §10.5)."""
     if not run.is_live:
         return run
-    claimed = [] if run.claim is None else [run.claim.delivery]
     reached = ended(run, RunState.GOAL_REACHED, RunEvent(at=at, what="goal reached", reason=event))
-    return replace(reached, recall=tuple(dict.fromkeys([*deliveries_of(run), *claimed])))
+    return replace(reached, recall=tuple(deliveries_of(run)))
 
 
 def react(run: Run, *, at: datetime, event: str, delivery: str) -> Run:

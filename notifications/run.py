@@ -156,7 +156,9 @@ def is_of_place(event: str) -> bool:
 
 def deliveries_of(run: Run) -> list[str]:
     """The ids of the run's messages that may be on a screen or in the inbox, the first one first."""
-    return list(dict.fromkeys(event.delivery for event in run.history if _is_message(event) and event.delivery))
+    told = [event.delivery for event in run.history if _is_message(event) and event.delivery is not None]
+    claimed = [] if run.claim is None else [run.claim.delivery]
+    return list(dict.fromkeys([*told, *claimed]))
 
 
 def awaited(run: Run) -> frozenset[str]:
@@ -164,7 +166,7 @@ def awaited(run: Run) -> frozenset[str]:
 
     What was decided on the silence of an older one is not undone (SEMANTICS §10.6).
     """
-    found: set[str] = set()
+    found: set[str] = set() if run.claim is None else {run.claim.delivery}
     for event in reversed(run.history):
         if found and event.what == WAITS and event.reason is None:
             break

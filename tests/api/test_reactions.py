@@ -1,5 +1,6 @@
 """What a member does with a message, and what becomes of the run that sent it (SEMANTICS §10.4, §10.6)."""
 
+import asyncio
 from typing import Any, Final
 
 from tests.api.post import (
@@ -167,6 +168,22 @@ async def test_a_reaction_counts_while_another_phone_of_the_member_is_still_trie
         *("deferred: to be tried again: UNAVAILABLE", "reaction: delivery.opened", "sent by PUSH"),
         *("not sent: reaction", "not sent: reaction", "done"),
     ]
+
+
+async def test_a_message_may_be_opened_on_one_phone_before_another_has_answered(post: Shop, phones: Phones) -> None:
+    await publish(post, FOR_THE_SILENT)
+    member = await a_member(post)
+    phones.script(await with_phone(post, member, endpoint="slow-phone"), {"seconds": 2})
+    await tell(post, member, "silent")
+
+    sending = asyncio.create_task(later(post, minutes=1))
+    received = await asyncio.to_thread(phones.ledger, at_least=2)
+    late = await report(post, member, received[0]["message"]["data"]["delivery_id"])
+    await sending
+    await later(post, days=4)
+
+    assert late is False
+    assert said(await the_run(post, member, "silent"))[-3:] == ["not sent: reaction", "not sent: reaction", "done"]
 
 
 async def test_opening_a_message_may_start_a_cascade_and_be_anothers_goal(post: Shop) -> None:
