@@ -105,6 +105,11 @@ def row(sample: Sample) -> list[str]:
     ]
 
 
+def figures(sample: Sample) -> dict[str, Any]:
+    shares = {f"p{share:g}": percentile(sample.late_ms, share / 100) for share in (10, 50, 90, 99, 99.9, 100)}
+    return {"seconds": sample.seconds, "commands": sample.commands, "cpu_s": sample.cpu_seconds, "late_ms": shares}
+
+
 async def run(url: str, phones: str, commands: Commands, arguments: argparse.Namespace) -> list[Sample]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     wanted = [(arguments.messages, arguments.seconds), (min(arguments.messages, 2_000), 0.0)]
@@ -127,7 +132,7 @@ def main() -> None:
         "How late messages go out",
         columns=COLUMNS,
         rows=[row(sample) for sample in samples],
-        rounds=[{"seconds": each.seconds, "commands": each.commands, "late_ms": each.late_ms} for each in samples],
+        rounds=[figures(sample) for sample in samples],
         about=machine(),
         console=Console(),
     )
