@@ -44,6 +44,9 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.home_screen
 	$(BIN)/python -m benchmarks.push
+	$(BIN)/python -m benchmarks.lateness
+	$(BIN)/python -m benchmarks.due
+	$(BIN)/python -m benchmarks.goals
 	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.subscriptions
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from pymongo import UpdateOne
+
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 from domain.store.slots import slot_of
@@ -87,7 +89,7 @@ async def keep_delivery(store: Store, delivery: Delivery) -> None:
     """Stores it as it is, but for what the phone reported."""
     document = delivery_document(delivery)
     del document["_id"]
-    await store.deliveries.update_one({"_id": delivery.id}, {"$set": to_bson(document)}, upsert=True)
+    await store.delivery_writes.write(UpdateOne({"_id": delivery.id}, {"$set": to_bson(document)}, upsert=True))
 
 
 async def take_delivery_report(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from pymongo import InsertOne
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
@@ -57,7 +58,7 @@ async def put(store: Store, item: InboxItem) -> bool:
         **{name: value for name in ("link", "image_url", "cascade") if (value := getattr(item, name)) is not None},
     }
     try:
-        await store.inbox.insert_one(to_bson(document))
+        await store.inbox_writes.write(InsertOne(to_bson(document)))
     except DuplicateKeyError:
         return False
     return True

@@ -22,6 +22,7 @@ from domain.settings import Settings
 from domain.store import collections
 from domain.store.codec import TYPE_REGISTRY
 from domain.store.embedded import Embedded, open_embedded
+from domain.store.together import Together
 
 Document = dict[str, Any]
 
@@ -84,9 +85,14 @@ class Store:
     buckets: AsyncCollection[Document] = field(init=False)
     persisted_documents: AsyncCollection[Document] = field(init=False)
 
+    inbox_writes: Together = field(init=False)
+    delivery_writes: Together = field(init=False)
+
     def __post_init__(self) -> None:
         for name in collections.ALL:
             object.__setattr__(self, name, self.database[name])
+        object.__setattr__(self, "inbox_writes", Together(self.inbox))
+        object.__setattr__(self, "delivery_writes", Together(self.deliveries))
 
     async def prepare(self) -> None:
         """Makes all collections and indexes; see `collections.prepare`. To be awaited before any traffic."""
