@@ -5,7 +5,7 @@ starts once. The next date that comes to him is armed in `due_at`. The reservati
 a message takes its places in one write that holds only while there is room (SEMANTICS §10.10).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,6 +23,15 @@ from notifications.schedule import minus
 MAX_TOLD: Final = 50
 """Dates that were told, the last ones: more never count at one time."""
 _SPARE: Final = 10
+EMPTY: Final[Mapping[str, Any]] = {
+    "sequence": 0,
+    "version": 0,
+    "told": [],
+    "started": {},
+    "places": {},
+    "revision": 1,
+}
+"""The fields of a recipient of whom nothing was heard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +139,35 @@ async def reserve(
 ) -> bool:
     """Takes a place of every cap for the delivery, all or none, in one write; False when one of them has no room.
 
-    A delivery that has its places keeps them.
+    A delivery that has its places keeps them. A recipient who was not stored yet, since who heard of him died before
+    that, is stored.
     """
     caps = list(caps)
     if not caps:
         return True
+    for _ in range(2):
+        if await _taken(store, member, caps, delivery=delivery, now=now, zone=zone):
+            return True
+        mine = {"_id": member, **{f"places.{cap.id}.delivery": delivery for cap in caps}}
+        if await store.recipients.find_one(mine, {"_id": True}) is not None:
+            return True
+        if not await _make(store, member):
+            return False
+    return False
+
+
+async def _make(store: Store, member: str) -> bool:
+    """Stores an empty recipient, of whom nothing was heard; False when there is one."""
+    try:
+        await store.recipients.insert_one({"_id": member, "slot": slot_of(member), **EMPTY})
+    except DuplicateKeyError:
+        return False
+    return True
+
+
+async def _taken(
+    store: Store, member: str, caps: Collection[Cap], *, delivery: str, now: datetime, zone: ZoneInfo
+) -> bool:
     room = [
         {
             "$lt": [
@@ -156,10 +189,7 @@ async def reserve(
         {"_id": member, "$expr": {"$and": room}, **{f"places.{cap.id}.delivery": {"$ne": delivery} for cap in caps}},
         {"$push": {f"places.{cap.id}": {"$each": [place], "$slice": -(2 * cap.count + _SPARE)} for cap in caps}},
     )
-    if taken.matched_count == 1:
-        return True
-    mine = {"_id": member, **{f"places.{cap.id}.delivery": delivery for cap in caps}}
-    return await store.recipients.find_one(mine, {"_id": True}) is not None
+    return taken.matched_count == 1
 
 
 async def give_back(store: Store, member: str, caps: Iterable[Cap], *, delivery: str) -> None:

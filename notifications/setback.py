@@ -17,6 +17,7 @@ from domain.store.codec import to_bson
 from domain.store.connection import Store
 from domain.store.slots import slot_of
 from notifications.alarm import alarm
+from notifications.recipient import EMPTY
 from notifications.run import Run, RunEvent, RunState, event_document
 
 FIRST_SECONDS: Final = 10
@@ -98,6 +99,5 @@ def _later(name: str) -> list[dict[str, Any]]:
 
 def _new(member: str) -> dict[str, Any]:
     """The fields of a recipient who was never stored."""
-    empty: dict[str, Any] = {"sequence": 0, "version": 0, "told": [], "started": {}, "places": {}, "revision": 1}
-    kept = {name: {"$ifNull": [f"${name}", {"$literal": value}]} for name, value in empty.items()}
+    kept = {name: {"$ifNull": [f"${name}", {"$literal": value}]} for name, value in EMPTY.items()}
     return {"slot": slot_of(member), **kept}

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -434,7 +435,8 @@ def test_every_cascade_ran_and_told_what_is_counted_by_hand(replayed: Replayed) 
         shown = runs_of(replayed, member, staff)
         by_hand = life_of(account, member).runs()
         told = [(run["cascade"], run["arm"], run["state"], [each[:3] for each in run["told"]]) for run in shown]
-        assert (household, told) == (household, [summary(run) for run in by_hand])
+        pairs = zip_longest(told, map(summary, by_hand))
+        assert (household, [(one, other) for one, other in pairs if one != other][:3]) == (household, [])
         for run, counted in zip(shown, by_hand, strict=True):
             for line, by_hand_line in zip(run["told"], counted.told, strict=True):
                 assert near(line.at, by_hand_line.at), (household, counted.cascade, line, by_hand_line)

@@ -1,5 +1,6 @@
 """How a member's signals are heard when whoever heard them dies on the way (SEMANTICS §10.1, §10.3)."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -8,9 +9,13 @@ import pytest
 
 from notifications.hearing import hear_journal
 from notifications.office import Office
+from notifications.sending import send_due
 from notifications.worker import advance
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
+from tests.notifications.customer import CASCADES, customer, phone_of
+from tests.notifications.office import opened_office
+from tests.notifications.phones import Phones
 
 ONCE_A_WEEK: Final = """
 cascades:
@@ -104,3 +109,18 @@ async def test_a_streak_that_a_freeze_kept_alive_is_at_risk_again_a_week_later(s
     runs = await shop.store.runs.find({"member": member.id}).sort("started_at", 1).to_list()
     days = [run["started_at"].astimezone(shop.programmes.current.zone).date() for run in runs]
     assert [day - days[0] for day in days] == [timedelta(weeks=number) for number in range(3)]
+
+
+async def test_an_offer_goes_out_though_whoever_started_its_run_died_before_the_recipient_was_stored(
+    shop_with: OpenShop, phones: Phones
+) -> None:
+    shop = await shop_with(CASCADES)
+    member, now = await customer(shop), shop.clock.now()
+    with pytest.raises(Death):
+        await hear_journal(an_office(shop, dies), [member.id], now=now)
+    await shop.store.recipients.delete_many({})
+
+    async with opened_office(shop, phones) as office:
+        await asyncio.wait_for(send_due(office, [member.id], now=now), 30)
+
+    assert sorted(phones.titles(phone_of(member))) == ["Offer", "Thanks"]
