@@ -51,6 +51,7 @@ from api.context import Context
 from api.cost import MAX_COST, Price, price_of
 from api.errors import BAD_USER_INPUT, ExposedError, formatted, formatted_field_error
 from api.limits import limit_errors, parse_within_limits
+from api.variable_errors import variable_error
 
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
@@ -298,8 +299,7 @@ class Documents:
             kind: Any = type_from_ast(self._schema, definition.type)
 
             def note(error: GraphQLError, path: list[str | int], name: str = name) -> None:
-                dotted = ".".join(str(step) for step in (name, *path))
-                errors.append(ExposedError(f"{dotted}: {error.message}", code=BAD_USER_INPUT, details={"path": dotted}))
+                errors.append(variable_error(name, path, error.message))
 
             if name in variables:
                 validate_input_value(variables[name], kind, note, hide_suggestions=not self._open_to_all)

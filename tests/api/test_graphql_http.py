@@ -367,7 +367,7 @@ async def test_a_mutation_answers_with_its_result_or_a_problem(edge: Edge) -> No
         ({"receipt": None}, "input.receipt", "null"),
         ({"member": {"id": "m1", "code": "c"}}, "input.member", "one"),
         ({"member": {}}, "input.member", "one"),
-        ({"unknown": 1}, "input", "unknown"),
+        ({"unknown": 1}, "input.unknown", "unknown"),
     ],
 )
 async def test_an_input_that_cannot_be_taken_is_named_by_its_path(
