@@ -3,8 +3,8 @@
 Paid money never expires and never mixes with promotional value: what a top-up earns is a lot of its own.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from domain.commands.happening import event_happening
@@ -83,7 +83,10 @@ def limit_problem(
     for limit, most, words in bounds:
         if amount_minor > most:
             headroom = max(0, most)
-            return _reached(limit, f"{to_decimal(headroom, currency)} can be topped up {words}.", headroom, currency)
+            reached = _reached(limit, f"{to_decimal(headroom, currency)} can be topped up {words}.", headroom, currency)
+            if limit != "top_up_window":
+                return reached
+            return replace(reached, resets_at=_room_at(programme, wallet, amount_minor - most, now=now))
     return None
 
 
@@ -151,6 +154,29 @@ def _paid_origin(top_up: TopUp) -> str:
 def _instant(at: datetime) -> str:
     """The name of usage at that instant, to the second; names are in the order of their instants."""
     return at.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _room_at(programme: Programme, wallet: Wallet, wanted_minor: int, *, now: datetime) -> datetime | None:
+    """When so much more of what was topped up will have left the window; None when there is not so much in it."""
+    since, used = window_start(programme, now), wallet.usage.get(_RULE, {})
+    for at in sorted(at for at in used if at > since):
+        wanted_minor -= used[at].amount
+        if wanted_minor <= 0:
+            return _leaves_at(programme, at)
+    return None
+
+
+def _leaves_at(programme: Programme, at: str) -> datetime:
+    """The first instant at which usage of that name is out of the window; where months clamp, some days later."""
+    window = programme.definition.prepaid.limits.top_up_window
+    assert window is not None, at
+    local = datetime.fromisoformat(at).replace(tzinfo=UTC).astimezone(programme.zone)
+    day = add_period(local.date(), window.window)
+    while True:
+        leaves_at = datetime.combine(day, local.time(), tzinfo=programme.zone).astimezone(UTC)
+        if window_start(programme, leaves_at) >= at:
+            return leaves_at
+        day += timedelta(days=1)
 
 
 def _words(window: Period) -> str:

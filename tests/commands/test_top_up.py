@@ -23,6 +23,11 @@ def limit_of(problem: Problem) -> tuple[str, str]:
     return problem.limit, problem.headroom
 
 
+def resets_at(problem: Problem) -> datetime | None:
+    assert isinstance(problem, LimitReached), problem
+    return problem.resets_at
+
+
 async def reserve(shop: Shop, member: Member, amount_minor: int) -> None:
     """An open top-up through the provider."""
     await shop.store.top_ups.insert_one(
@@ -127,6 +132,8 @@ async def test_the_window_rolls_by_the_instant(shop_with: OpenShop) -> None:
 
     assert limit_of(before) == ("top_up_window", "50.00")
     assert limit_of(after) == ("top_up_window", "50.00")
+    leaves_at = first.posted_at.replace(microsecond=0) + timedelta(days=30)
+    assert [resets_at(each) for each in (before, after)] == [leaves_at, leaves_at + timedelta(days=1)]
 
 
 async def test_a_purchase_between_forgets_nothing_of_a_window_of_months(shop_with: OpenShop) -> None:
@@ -143,6 +150,9 @@ async def test_a_purchase_between_forgets_nothing_of_a_window_of_months(shop_wit
     await shop.posted(top_up(shop, member, 5_000))
 
     assert limit_of(within) == ("top_up_window", "10.00")
+    assert resets_at(within) == (await shop.entries(member))[1].posted_at.replace(microsecond=0) + timedelta(
+        days=61, hours=-1
+    )
 
 
 async def test_a_rule_that_is_named_like_the_limit_has_a_count_of_its_own(shop_with: OpenShop) -> None:
