@@ -335,11 +335,19 @@ def wake(run: Run, cascade: CompiledCascade, *, at: datetime) -> Run:
 
 
 def is_about_to_send(run: Run, cascade: CompiledCascade) -> bool:
-    """Whether the run sends when it is due, as far as one can tell before."""
-    step = run.step
-    if step < len(cascade.steps) and isinstance(cascade.steps[step], WaitStep):
-        step += 1
-    return run.is_live and step < len(cascade.steps) and isinstance(cascade.steps[step], SendStep)
+    """Whether the run sends when it is due, as far as one can tell before: either arm of a branch may be taken."""
+    steps = cascade.steps[run.step :]
+    if steps and isinstance(steps[0], WaitStep):
+        steps = steps[1:]
+    for step in steps:
+        match step:
+            case SendStep(if_reacted=asked) if asked is None or asked == run.reacted:
+                return run.is_live
+            case WaitStep():
+                return False
+            case EndStep(if_reacted=None, condition=None):
+                return False
+    return False
 
 
 def hold(run: Run, held_seconds: float) -> Run:
