@@ -24,7 +24,7 @@ from domain.money import to_decimal, to_minor
 from domain.problems import FieldProblem, InvalidInput, NotEligible, NotFound, Problem, WrongState
 from domain.programme.earning import Earnings, Line, PurchaseEvent, earn_purchase
 from domain.programme.programme import Programme
-from domain.programme.tiers import after_metric, first_day
+from domain.programme.tiers import after_metric, first_day, measured
 
 MAX_AHEAD = timedelta(minutes=5)
 """How far in the future a till's clock may be (SEMANTICS §3.1)."""
@@ -214,9 +214,10 @@ def _changes(
     metric: Mapping[str, int] = {}
     tier, metric_from = None, None
     if programme.tiers is not None:
-        amounts = {"points_earned": earned.points, "spend": receipt.total_minor, "visits": visits}
-        amount, first = amounts[programme.tiers.metric], first_day(programme.tiers, today)
-        metric = {day.isoformat(): amount} if amount and day >= first else {}
+        first = first_day(programme.tiers, today)
+        if day >= first:
+            on = day.isoformat()
+            metric = measured(on, points=earned.points, spend_minor=receipt.total_minor, visits=visits)
         buckets = {
             **wallet.metric,
             **{key: wallet.metric.get(key, 0) + value for key, value in metric.items()},

@@ -23,6 +23,7 @@ from domain.ledger.wallet import Wallet
 from domain.money import to_decimal
 from domain.problems import LimitReached, NotFound, Problem, WrongState, invalid
 from domain.programme.earning import ExplanationRow
+from domain.programme.tiers import measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,13 +246,10 @@ def _assets(bought: Entry) -> set[str]:
 def _changes(
     situation: Situation, bought: Entry, purchase: Purchase, *, amount: int, points: int, full: bool
 ) -> Changes:
-    tiers = situation.programme.tiers
-    fallen = 0
-    if tiers is not None and purchase.day in situation.wallet.metric:
-        visits = max(0, bought.changes.visits) if full else 0
-        fallen = {"points_earned": points, "spend": amount, "visits": visits}[tiers.metric]
+    visits = max(0, bought.changes.visits) if full else 0
+    fallen = measured(purchase.day, points=-points, spend_minor=-amount, visits=-visits)
     return Changes(
         spend_minor=-amount,
         lifetime_points=-points,
-        metric={purchase.day: -fallen} if fallen else {},
+        metric={key: less for key, less in fallen.items() if key in situation.wallet.metric},
     )

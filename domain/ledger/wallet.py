@@ -45,8 +45,8 @@ _Held = TypeVar("_Held", Voucher, Bonus, Hold)
 class Wallet:
     """The fold of the entries 1 … `sequence`; `head` is the hash of the last of them.
 
-    `owed` and `idle_until` are per asset, `usage` per rule and period, `metric` per programme's day. Vouchers,
-    bonuses and holds are the open ones, by id. `progress` are the states of mechanisms, by section and key.
+    `owed` and `idle_until` are per asset, `usage` per rule and period, `metric` per programme's day and measure.
+    Vouchers, bonuses and holds are the open ones, by id. `progress` are the states of mechanisms, by section and key.
     `recent_purchases` are when the latest of them occurred, in order: they say what is a visit.
     """
 

@@ -62,7 +62,8 @@ def _warnings(before: Definition, after: Definition) -> Iterator[ProgrammeProble
     if after.tiers is not None and before.tiers is not None and before.tiers.metric != after.tiers.metric:
         yield _warning(
             "tiers.metric",
-            f"It was {before.tiers.metric}: what was measured stays in the window and is added to the new measure.",
+            f"It was {before.tiers.metric}: the window holds the new measure too, and counts it from the next purchase "
+            "on; who holds a level keeps it until its review.",
         )
 
 

@@ -1,7 +1,9 @@
 """Tiers (SEMANTICS §8.1): up at once, down only at review. Pure; the entry of a command carries the new state.
 
-The metric (points earned by purchases, spend or visits) is kept as one number per programme's day, no further
-back than the window reaches, so a wallet stays small and a return falls into the window of its purchase.
+What can be the metric (points earned by purchases, spend, visits) is kept as one number each per programme's day, no
+further back than the window reaches, so a wallet stays small and a return falls into the window of its purchase. All
+three are kept, so that a programme which measures otherwise finds the new measure in the window, and never adds points
+to cents.
 """
 
 from collections.abc import Mapping
@@ -14,9 +16,12 @@ from domain.ledger.expiry import Period, add_period, end_of_month, local_date, s
 
 Metric = Literal["points_earned", "spend", "visits"]
 Buckets = Mapping[str, int]
-"""ISO date → the metric of that programme's day, in points, minor units or visits; days without are left out."""
+"""ISO date, of other measures than points with their name → what that programme's day has; none where it is 0."""
 
 YEAR: Final = Period(years=1)
+
+_SUFFIXES: Final[Mapping[Metric, str]] = {"points_earned": "", "spend": " spend", "visits": " visits"}
+_DAY: Final = len("2026-07-06")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,22 +99,18 @@ def review(tiers: Tiers, state: TierState, *, buckets: Buckets, zone: ZoneInfo) 
 
 def metric(tiers: Tiers, buckets: Buckets, on: date) -> int:
     """What counts on that programme's day: the sum over the window that ends with it, never below zero."""
-    first, last = first_day(tiers, on).isoformat(), on.isoformat()
-    return max(0, sum(amount for day, amount in buckets.items() if first <= day <= last))
+    first, last, suffix = first_day(tiers, on).isoformat(), on.isoformat(), _SUFFIXES[tiers.metric]
+    counted = [amount for key, amount in buckets.items() if first <= key[:_DAY] <= last and key[_DAY:] == suffix]
+    return max(0, sum(counted))
 
 
-def with_metric(tiers: Tiers, buckets: Buckets, *, day: date, amount: int, on: date) -> dict[str, int]:
-    """The buckets with `amount` (below zero for a return) on that day, without days that the window of `on` left.
-
-    A due review comes before: it may look further back.
-    """
-    first = first_day(tiers, on).isoformat()
-    changed = {**buckets, day.isoformat(): buckets.get(day.isoformat(), 0) + amount}
-    return {key: value for key, value in changed.items() if value and key >= first}
+def measured(day: str, *, points: int, spend_minor: int, visits: int) -> dict[str, int]:
+    """What a purchase of that day adds to the buckets, or a return takes, below zero then."""
+    amounts: dict[Metric, int] = {"points_earned": points, "spend": spend_minor, "visits": visits}
+    return {day + _SUFFIXES[measure]: amount for measure, amount in amounts.items() if amount}
 
 
 def first_day(tiers: Tiers, on: date) -> date:
-    """The first programme's day of the window that ends with that day."""
     """The first programme's day of the window that ends on that day."""
     if tiers.rolling is None:
         return date(on.year, 1, 1)

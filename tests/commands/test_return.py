@@ -7,7 +7,7 @@ from domain.members.member import Member
 from domain.problems import InsufficientBalance, InvalidInput, LimitReached, NotFound, WrongState
 from domain.programme.earning import ExplanationRow
 from tests.ledger.conftest import OpenShop
-from tests.ledger.shop import CASHBACK, POINT_PER_EURO, START, Shop
+from tests.ledger.shop import CASHBACK, POINT_PER_EURO, Shop
 
 FIFTEEN_FOR_TEN = 'earning:\n  - {id: base, event: purchase, award: {points: {per: "2.00", give: 3}}}\n'
 TEN_EACH = "earning:\n  - {id: base, event: purchase, award: {points: 10}}\n"
@@ -407,7 +407,7 @@ tiers:
     await shop.give_back(member, bought, 4000)
 
     wallet = await shop.wallet(member)
-    assert wallet.metric == {START.date().isoformat(): 60}
+    assert wallet.metric == {"2026-03-02": 60, "2026-03-02 spend": 6000, "2026-03-02 visits": 1}
     assert wallet.tier is not None
     assert wallet.tier.level == "gold"
 
@@ -433,5 +433,5 @@ tiers:
     after_second = (await shop.wallet(member)).metric
     await shop.give_back(member, first)
 
-    assert after_second == {START.date().isoformat(): 1}
+    assert after_second == {"2026-03-02": 10, "2026-03-02 spend": 1000, "2026-03-02 visits": 1}
     assert (await shop.wallet(member)).metric == {}

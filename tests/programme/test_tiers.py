@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.ledger.expiry import Period
+from domain.ledger.expiry import Period, local_date
 from domain.programme.programme import Programme
 from domain.programme.tiers import (
     Level,
@@ -18,8 +18,9 @@ from domain.programme.tiers import (
     metric,
     next_level,
     review,
-    with_metric,
 )
+from tests.ledger.conftest import OpenShop
+from tests.ledger.shop import assert_sound
 
 ZONE = ZoneInfo("America/New_York")
 LEVELS = (
@@ -74,15 +75,6 @@ def test_the_window_holds_twelve_months_and_forgets_the_day_before() -> None:
 
     assert metric(TIERS, buckets, TODAY) == 110
     assert metric(replace(TIERS, rolling=None), buckets, TODAY) == 100
-
-
-def test_buckets_outside_the_window_are_dropped_and_a_return_falls_on_its_purchases_day() -> None:
-    buckets = {"2025-07-06": 1, "2025-08-01": 10}
-
-    after = with_metric(TIERS, buckets, day=date(2025, 8, 1), amount=-10, on=TODAY)
-    after = with_metric(TIERS, after, day=TODAY, amount=5, on=TODAY)
-
-    assert after == {"2026-07-06": 5}
 
 
 def test_a_review_keeps_who_still_qualifies_for_another_window() -> None:
@@ -146,9 +138,46 @@ def test_a_level_never_falls_by_metric_and_holds_what_the_metric_qualifies_for(
     state: TierState | None = None
 
     for day, amount in sorted(events):
-        buckets = with_metric(TIERS, buckets, day=day, amount=amount, on=day)
+        buckets[day.isoformat()] = buckets.get(day.isoformat(), 0) + amount
         before = held(TIERS, state).threshold
         state = after_metric(TIERS, state, buckets=buckets, on=day, zone=ZONE) or state
         now = held(TIERS, state).threshold
         qualified = max(level.threshold for level in LEVELS if level.threshold <= metric(TIERS, buckets, day))
         assert now == max(before, qualified)
+
+
+MEASURED = """
+earning: [{{id: base, event: purchase, award: {{points: {{per: "1.00", give: 1}}}}}}]
+tiers:
+  metric: {metric}
+  window: {{policy: rolling, length: P12M}}
+  levels: [{{id: base, from: 0, name: {{en: Base}}}}, {{id: gold, from: {gold}, name: {{en: Gold}}}}]
+"""
+
+
+async def test_a_programme_that_measures_otherwise_counts_what_the_window_holds_of_the_new_measure(
+    shop_with: OpenShop,
+) -> None:
+    shop = await shop_with(MEASURED.format(metric="points_earned", gold=5_000))
+    member = await shop.member()
+    first = await shop.buy(member, 400_50)
+    await shop.move_by(days=1)
+    await shop.publish(MEASURED.format(metric="spend", gold='"500.00"'))
+    await shop.give_back(member, first, 10)
+
+    below = await shop.buy(member, 99_59)
+    reached = await shop.buy(member, 1)
+    await shop.publish(MEASURED.format(metric="visits", gold=3))
+    await shop.give_back(member, first)
+    again = await shop.buy(member, 100)
+    await shop.move_by(hours=1)
+    visited = await shop.buy(member, 100)
+
+    assert below.changes.tier is None
+    assert reached.changes.tier is not None
+    assert reached.changes.tier.level == "gold"
+    programme, wallet = shop.programmes.current, await shop.wallet(member)
+    assert programme.tiers is not None
+    assert metric(programme.tiers, wallet.metric, local_date(shop.clock.now(), programme.zone)) == 2
+    assert (again.changes.visits, visited.changes.visits) == (0, 1)
+    await assert_sound(shop.store)
