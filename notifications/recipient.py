@@ -5,7 +5,7 @@ starts once. The next date that comes to him is armed in `due_at`. The reservati
 a message takes its places in one write that holds only while there is room (SEMANTICS §10.10).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -139,21 +139,17 @@ async def reserve(
 ) -> bool:
     """Takes a place of every cap for the delivery, all or none, in one write; False when one of them has no room.
 
-    A delivery that has its places keeps them. A recipient who was not stored yet, since who heard of him died before
+    A delivery keeps the places that it has. A recipient who was not stored yet, since who heard of him died before
     that, is stored.
     """
     caps = list(caps)
     if not caps:
         return True
-    for _ in range(2):
-        if await _taken(store, member, caps, delivery=delivery, now=now, zone=zone):
-            return True
-        mine = {"_id": member, **{f"places.{cap.id}.delivery": delivery for cap in caps}}
-        if await store.recipients.find_one(mine, {"_id": True}) is not None:
-            return True
-        if not await _make(store, member):
-            return False
-    return False
+    query = {"_id": member, "$expr": {"$and": [_may_stand(cap, delivery, now=now, zone=zone) for cap in caps]}}
+    taken = [{"$set": {f"places.{cap.id}": _with_place(cap, delivery, now=now) for cap in caps}}]
+    if (await store.recipients.update_one(query, taken)).matched_count == 1:
+        return True
+    return await _make(store, member) and (await store.recipients.update_one(query, taken)).matched_count == 1
 
 
 async def _make(store: Store, member: str) -> bool:
@@ -165,31 +161,24 @@ async def _make(store: Store, member: str) -> bool:
     return True
 
 
-async def _taken(
-    store: Store, member: str, caps: Collection[Cap], *, delivery: str, now: datetime, zone: ZoneInfo
-) -> bool:
-    room = [
-        {
-            "$lt": [
-                {
-                    "$size": {
-                        "$filter": {
-                            "input": {"$ifNull": [f"$places.{cap.id}", []]},
-                            "cond": {"$gt": ["$$this.at", since(cap, now=now, zone=zone)]},
-                        }
-                    }
-                },
-                cap.count,
-            ]
-        }
-        for cap in caps
-    ]
-    place = {"delivery": delivery, "at": now}
-    taken = await store.recipients.update_one(
-        {"_id": member, "$expr": {"$and": room}, **{f"places.{cap.id}.delivery": {"$ne": delivery} for cap in caps}},
-        {"$push": {f"places.{cap.id}": {"$each": [place], "$slice": -(2 * cap.count + _SPARE)} for cap in caps}},
-    )
-    return taken.matched_count == 1
+def _may_stand(cap: Cap, delivery: str, *, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
+    """That the delivery has a place of the cap, or there is room."""
+    counted = {"$filter": {"input": _places(cap), "cond": {"$gt": ["$$this.at", since(cap, now=now, zone=zone)]}}}
+    return {"$or": [_has_place(cap, delivery), {"$lt": [{"$size": counted}, cap.count]}]}
+
+
+def _with_place(cap: Cap, delivery: str, *, now: datetime) -> dict[str, Any]:
+    """The cap's places with that of the delivery."""
+    more = {"$concatArrays": [_places(cap), [{"delivery": {"$literal": delivery}, "at": now}]]}
+    return {"$cond": [_has_place(cap, delivery), _places(cap), {"$slice": [more, -(2 * cap.count + _SPARE)]}]}
+
+
+def _has_place(cap: Cap, delivery: str) -> dict[str, Any]:
+    return {"$in": [{"$literal": delivery}, {"$ifNull": [f"$places.{cap.id}.delivery", []]}]}
+
+
+def _places(cap: Cap) -> dict[str, Any]:
+    return {"$ifNull": [f"$places.{cap.id}", []]}
 
 
 async def give_back(store: Store, member: str, caps: Iterable[Cap], *, delivery: str) -> None:

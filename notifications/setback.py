@@ -1,12 +1,14 @@
 """A setback: a member, or a run of his, whose turn raised is set aside with an alarm, and taken up again later.
 
 He harms no other and is not lost: until when he is left alone stands in the store, by the server's real time, grows
-with each setback, and goes when a turn succeeds. A failure of the database is nobody's setback; it is raised.
+with each setback, and goes when a turn succeeds. A failure of the database is nobody's setback; it is raised. The log
+has the lines of code and none of the values, which are the member's and may be long.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from traceback import format_exc
 from typing import Any, Final
 
 import structlog
@@ -35,7 +37,7 @@ async def member_on_record(store: Store, member: str, *, doing: str) -> AsyncIte
     except Exception as error:
         if is_outage(error):
             raise
-        _LOG.exception("member_set_aside", member=member, doing=doing)
+        _LOG.error("member_set_aside", member=member, doing=doing, traceback=format_exc())
         alarm("member_set_aside", doing=doing, error=type(error).__name__)
         await store.recipients.update_one({"_id": member}, [{"$set": _new(member)}, *_later("retry_at")], upsert=True)
 
@@ -48,7 +50,7 @@ async def run_on_record(store: Store, run: Run, *, now: datetime) -> AsyncIterat
     except Exception as error:
         if is_outage(error):
             raise
-        _LOG.exception("run_set_aside", run=run.id)
+        _LOG.error("run_set_aside", run=run.id, traceback=format_exc())
         alarm("run_set_aside", cascade=run.cascade, step=run.step, error=type(error).__name__)
         event = event_document(RunEvent(at=now, what="failed", step=run.step, reason=type(error).__name__))
         is_first = {"$eq": [{"$ifNull": ["$failures", 0]}, 0]}

@@ -1,6 +1,7 @@
 """Frequency caps are places that are taken in one write (SEMANTICS §10.10)."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -58,3 +59,30 @@ async def test_a_day_is_the_members_and_a_window_rolls(store: Store) -> None:
     later = evening + timedelta(days=7)
     assert await reserve(store, "m1", [WEEK], delivery="d9", now=later - timedelta(milliseconds=1), zone=ZONE) is False
     assert await reserve(store, "m1", [WEEK], delivery="d9", now=later, zone=ZONE) is True
+
+
+async def test_a_member_who_was_never_stored_has_his_places_too(store: Store) -> None:
+    taken = await asyncio.gather(
+        *(reserve(store, "m2", [DAY], delivery=f"d{number}", now=NOW, zone=ZONE) for number in range(5))
+    )
+
+    recipient = await recipient_of(store, "m2")
+    assert sum(taken) == 1
+    assert (recipient.sequence, len(recipient.places["day"])) == (0, 1)
+    assert await keep(store, replace(recipient, sequence=7))
+
+
+async def test_a_delivery_with_a_place_takes_one_of_a_cap_that_came_since_while_that_has_room(store: Store) -> None:
+    await a_recipient(store)
+    assert await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE)
+
+    with_room = await reserve(store, "m1", [DAY, WEEK], delivery="d1", now=NOW, zone=ZONE)
+    for number in range(2, 4):
+        assert await reserve(store, "m1", [WEEK], delivery=f"d{number}", now=NOW, zone=ZONE)
+    without = await reserve(store, "m1", [WEEK], delivery="d4", now=NOW, zone=ZONE)
+    again = await reserve(store, "m1", [DAY, WEEK], delivery="d1", now=NOW, zone=ZONE)
+
+    places = (await recipient_of(store, "m1")).places
+    assert (with_room, without, again) == (True, False, True)
+    assert [place.delivery for place in places["day"]] == ["d1"]
+    assert [place.delivery for place in places["week"]] == ["d1", "d2", "d3"]
