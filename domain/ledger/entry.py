@@ -73,9 +73,9 @@ class EntryKind(StrEnum):
 class Changes:
     """What an entry changes beside value. Everything left out stays as it was.
 
-    `idle_until` gives, per asset under the inactivity policy, its new expiry. `metric` adds to the day buckets of what
-    can be the tier's metric. `usage_from` and `metric_from` drop what belongs to earlier programme's days, which nothing
-    can need any more. `vouchers`, `bonuses` and `hold` are new; the ended ones are named by id. `plan` and
+    `idle_until` gives, per asset under the inactivity policy, its new expiry. `metric` adds to the day buckets of
+    what can be the tier's metric. `usage_from` and `metric_from` drop what belongs to earlier programme's days, which
+    nothing can need any more. `vouchers`, `bonuses` and `hold` are new; the ended ones are named by id. `plan` and
     `referral` are as they are from now on; `ended_plan` is the id of one that lapsed. `progress` are the states of
     mechanisms from now on, by section and key, None for one that ended.
     """
