@@ -36,6 +36,8 @@ from graphql import (
 )
 
 MAX_COST: Final = 1_000
+MAX_COUNT: Final = 100_000
+"""More items than that count as so many: it is too dear in any case, and the cost stays a number for JSON."""
 OBJECT_COST: Final = 1
 PAGE_COST: Final = 2
 MUTATION_COST: Final = 10
@@ -45,6 +47,10 @@ _INTROSPECTION: Final = {"__schema": SCHEMA_COST, "__type": TYPE_COST}
 _PAGE_INFO: Final = "PageInfo"
 _EDGES: Final = "edges"
 _FIRST: Final = "first"
+
+
+class FragmentCycle(Exception):  # noqa: N818 -- says what is the case
+    """A fragment spreads itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +65,7 @@ class Count:
         if isinstance(given, list):
             return len(given)
         if isinstance(given, int) and not isinstance(given, bool):
-            return max(0, given)
+            return max(0, min(given, MAX_COUNT))
         return self.number
 
 
@@ -102,7 +108,7 @@ def price_of(
 ) -> Price:
     """The price of an operation of a document within its limits, see :mod:`api.limits`.
 
-    What validation will refuse costs nothing: unknown fields, types and fragments, and a cycle of fragments all in all.
+    What validation will refuse costs nothing: unknown fields, types and fragments. Raises FragmentCycle.
     """
     root = schema.get_root_type(operation.operation)
     if root is None:
@@ -110,14 +116,7 @@ def price_of(
     defaults = {each.variable.name.value: each.default_value for each in operation.variable_definitions or ()}
     book = _Book(schema=schema, fragments=fragments, defaults=defaults)
     field = MUTATION_COST if operation.operation is OperationType.MUTATION else OBJECT_COST
-    try:
-        return book.selected(root, operation.selection_set, field=field)
-    except _CycleFound:
-        return Price()
-
-
-class _CycleFound(Exception):  # noqa: N818 -- says what is the case
-    """A fragment spreads itself."""
+    return book.selected(root, operation.selection_set, field=field)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +149,12 @@ class _Book:
         return total
 
     def _spread(self, name: str, *, field: int, page: Count | None) -> Price:
-        """The price of what the fragment selects, worked out once. Raises _CycleFound."""
+        """The price of what the fragment selects, worked out once. Raises FragmentCycle."""
         fragment, known = self.fragments.get(name), self.known.get((name, field, page))
         if fragment is None or known is not None:
             return known or Price()
         if name in self.entered:
-            raise _CycleFound
+            raise FragmentCycle
         self.entered.add(name)
         inside = self._type(fragment.type_condition.name.value)
         price = self.known[name, field, page] = self.selected(inside, fragment.selection_set, field=field, page=page)
@@ -203,7 +202,7 @@ class _Book:
     def _read(self, value: ValueNode | None, otherwise: int) -> Count:
         match value:
             case IntValueNode():
-                return Count(number=max(0, int(value.value[:12])))
+                return Count(number=max(0, min(int(value.value[:12]), MAX_COUNT)))
             case ListValueNode():
                 return Count(number=len(value.values))
             case VariableNode():

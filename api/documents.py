@@ -7,7 +7,7 @@ is refused between the two, before anything is done.
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import MISSING, dataclass
 from inspect import isawaitable
@@ -16,6 +16,7 @@ from typing import Any, Final, TypeGuard, cast
 
 import strawberry
 from graphql import (
+    ASTValidationRule,
     DocumentNode,
     ExecutionResult,
     FieldNode,
@@ -28,6 +29,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLSchema,
     InlineFragmentNode,
+    NoFragmentCyclesRule,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
@@ -48,7 +50,7 @@ from strawberry.types.field import StrawberryField
 
 from api import access
 from api.context import Context
-from api.cost import MAX_COST, Price, price_of
+from api.cost import MAX_COST, FragmentCycle, Price, price_of
 from api.errors import BAD_USER_INPUT, ExposedError, formatted, formatted_field_error
 from api.limits import limit_errors, parse_within_limits
 from api.variable_errors import variable_error
@@ -272,14 +274,18 @@ class Documents:
             raise RequestError(errors, code=VALIDATION_FAILED)
         fragments = {node.name.value: node for node in parsed.definitions if isinstance(node, FragmentDefinitionNode)}
         operations = [node for node in parsed.definitions if isinstance(node, OperationDefinitionNode)]
-        prices = [price_of(self._schema, node, fragments) for node in operations]
         # Before it is validated, which takes longer than all else.
+        rules: Collection[type[ASTValidationRule]] = specified_rules
+        try:
+            prices = [price_of(self._schema, node, fragments) for node in operations]
+        except FragmentCycle:
+            prices, rules = [], [NoFragmentCyclesRule]
         if prices and (least := min(price.least for price in prices)) > MAX_COST:
             raise _too_costly(least)
         errors = validate(
             self._schema,
             parsed,
-            specified_rules,
+            rules,
             max_errors=MAX_VALIDATION_ERRORS,
             hide_suggestions=not self._open_to_all,
         )

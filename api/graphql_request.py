@@ -21,6 +21,8 @@ GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
 BAD_REQUEST: Final = "BAD_REQUEST"
+MAX_NESTING: Final = 50
+"""Of variables; what reads them goes by recursion."""
 PREFLIGHT_HEADERS: Final = ("graphql-require-preflight", "apollo-require-preflight", "x-apollo-operation-name")
 _METHODS: Final = {"Allow": "GET, POST"}
 _GZIP: Final = zlib.MAX_WBITS | 16
@@ -110,12 +112,26 @@ def parameters_of(fields: object) -> Parameters:
         raise HttpRefusal(400, "query is missing; it must be a string that holds a GraphQL document.")
     if name is not None and not isinstance(name, str):
         raise HttpRefusal(400, "operationName must be a string.")
+    variables = _map(fields, "variables")
+    if _is_nested_deeper(variables, MAX_NESTING):
+        raise HttpRefusal(400, f"variables are nested more than {MAX_NESTING} deep.")
     return Parameters(
         query=query,
         operation_name=name or None,
-        variables=_map(fields, "variables"),
+        variables=variables,
         extensions=extensions,
     )
+
+
+def _is_nested_deeper(value: Mapping[str, object], most: int) -> bool:
+    """Whether there are lists and objects in each other more than so deep, by level and without recursion."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        inner = [each for outer in level for each in (outer.values() if isinstance(outer, dict) else outer)]
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _media_range(part: str, *, lower: bool = True) -> tuple[str, float]:

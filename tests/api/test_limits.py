@@ -86,6 +86,29 @@ async def test_what_is_too_large_is_refused_before_anything_is_done(edge: Edge, 
     assert DONE.recorded == []
 
 
+@pytest.mark.parametrize("nested", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
+async def test_variables_that_are_nested_without_end_are_refused_before_anything_is_done(
+    edge: Edge, nested: str
+) -> None:
+    purchase = (
+        '{"member": {"id": "m1"}, "receipt": "R", "total": {"amount": "1", "currency": "EUR"}, '
+        f'"idempotencyKey": "key-12345678", "attributes": {nested}}}'
+    )
+    query = "mutation($i: PurchaseInput!) { recordPurchase(input: $i) { __typename } }"
+    headers = {
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {await edge.partner_token('activity:write')}",
+    }
+
+    refused = await edge.client.post(
+        "/graphql", content=f'{{"query": "{query}", "variables": {{"i": {purchase}}}}}', headers=headers
+    )
+
+    assert (refused.status_code, codes(refused)) == (400, ["BAD_REQUEST"])
+    assert "nested" in refused.json()["errors"][0]["message"]
+    assert DONE.recorded == []
+
+
 async def test_the_introspection_of_every_tool_is_served_in_a_sandbox(edge: Edge) -> None:
     from graphql import get_introspection_query  # noqa: PLC0415
 
