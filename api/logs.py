@@ -13,7 +13,9 @@ import structlog
 def configure_logs() -> None:
     """Sets the form of all logs of this process; to be called once, before the first event."""
     if sys.stderr.isatty():
-        render: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer()]
+        # Its own tracebacks print the values of all variables, which are members' and may take minutes.
+        console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        render: list[structlog.typing.Processor] = [console]
     else:
         render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
