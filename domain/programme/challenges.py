@@ -29,6 +29,7 @@ class ChallengeState:
 
     Of visits it falls by one when a late receipt makes two of them one.
 
+    `counts` is what it was that was counted: the sum of another counter says nothing.
     `seen` are the distinct places or categories. `until_on` is the first day after the window, and `closes_at` the
     instant from which nothing counts any more, both as they were when it was counted last.
     """
@@ -36,6 +37,7 @@ class ChallengeState:
     from_on: date
     until_on: date
     closes_at: datetime
+    counts: str
     count: int = 0
     seen: tuple[str, ...] = ()
     completed_at: datetime | None = None
@@ -127,6 +129,8 @@ def _taken_back(states: Mapping[str, Document], happening: Happening, changed: d
         if identifier not in states or counts not in {"spend", "visits", "purchases"}:
             continue
         state = _read(states[identifier])
+        if state.counts != counts:
+            continue
         less = undone.part_of(mark["count"]) if counts == "spend" else mark["count"] if undone.is_all else 0
         if less and state.completed_at is None and state.from_on <= undone.day < state.until_on:
             changed[identifier] = _document(replace(state, count=max(0, state.count - less)))
@@ -134,9 +138,14 @@ def _taken_back(states: Mapping[str, Document], happening: Happening, changed: d
 
 
 def _state(states: Mapping[str, Document], challenge: Challenge, zone: ZoneInfo) -> ChallengeState:
-    fresh = ChallengeState(from_on=challenge.from_, until_on=challenge.until, closes_at=ends_at(challenge, zone) + LATE)
+    fresh = ChallengeState(
+        from_on=challenge.from_,
+        until_on=challenge.until,
+        closes_at=ends_at(challenge, zone) + LATE,
+        counts=challenge.counts,
+    )
     state = _read(states[challenge.id]) if challenge.id in states else fresh
-    if challenge.from_ >= state.until_on:
+    if challenge.from_ >= state.until_on or (state.counts != challenge.counts and state.completed_at is None):
         return fresh
     return replace(state, from_on=fresh.from_on, until_on=fresh.until_on, closes_at=fresh.closes_at)
 
@@ -153,6 +162,7 @@ def _document(state: ChallengeState) -> Document:
         "from_on": state.from_on.isoformat(),
         "until_on": state.until_on.isoformat(),
         "closes_at": state.closes_at,
+        "counts": state.counts,
         "count": state.count,
     }
     if state.seen:
@@ -167,6 +177,7 @@ def _read(document: Document) -> ChallengeState:
         from_on=date.fromisoformat(document["from_on"]),
         until_on=date.fromisoformat(document["until_on"]),
         closes_at=document["closes_at"],
+        counts=document["counts"],
         count=document["count"],
         seen=tuple(document.get("seen", ())),
         completed_at=document.get("completed_at"),

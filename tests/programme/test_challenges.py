@@ -218,3 +218,17 @@ async def test_a_target_that_was_lowered_is_reached_with_the_next_that_counts(sh
 
     assert mark(entry) == {"count": 0, "completed": True}
     assert entry.points == 150
+
+
+async def test_a_challenge_that_counts_something_else_begins_anew_and_a_won_one_stays_won(shop_with: OpenShop) -> None:
+    shop = await shop_with(challenge("spend", 100))
+    member, winner = await shop.member(), await shop.member()
+    await shop.buy(member, 5000)
+    await shop.buy(winner, 10000)
+    await shop.publish(challenge("purchases", 2))
+
+    entries = [await shop.buy(member, 100) for _ in range(2)]
+    again = [await shop.buy(winner, 100) for _ in range(2)]
+
+    assert [dict(mark(entry)) for entry in entries] == [{"count": 1}, {"count": 1, "completed": True}]
+    assert [dict(mark(entry)) for entry in again] == [{}, {}]
