@@ -17,13 +17,21 @@ LEAST_READ_BYTES: Final = 4_096
 class ImpatientTransport:
     """A transport that aborts when what was written is not read; in all else it is the one that it has."""
 
+    __slots__ = ("_due", "_real", "_taken", "_waiting", "_written")
+
     def __init__(self, real: asyncio.Transport) -> None:
         self._real = real
         self._waiting: asyncio.TimerHandle | None = None
-        self._size = 0
+        self._written = 0
+        self._taken = 0
+        self._due = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+    def write(self, data: bytes) -> None:
+        self._written += len(data)
+        self._real.write(data)
 
     def close(self) -> None:
         """Closes once all is read, or nobody reads."""
@@ -32,8 +40,8 @@ class ImpatientTransport:
 
     def watch(self) -> None:
         """Looks from now on whether what was written is read, until it is."""
-        self._size = self._real.get_write_buffer_size()
-        if self._waiting is None and self._size:
+        if self._waiting is None and (size := self._real.get_write_buffer_size()):
+            self._due, self._taken = self._written, self._written - size
             self._waiting = asyncio.get_running_loop().call_later(STALLED_SECONDS, self._look)
 
     def leave(self) -> None:
@@ -44,8 +52,8 @@ class ImpatientTransport:
 
     def _look(self) -> None:
         self._waiting = None
-        before, now = self._size, self._real.get_write_buffer_size()
-        if now and now > before - LEAST_READ_BYTES:
+        taken = self._written - self._real.get_write_buffer_size()
+        if taken < min(self._due, self._taken + LEAST_READ_BYTES):
             self._real.abort()
         else:
             self.watch()

@@ -1,9 +1,7 @@
 """Subscriptions: nothing is missed, nothing comes twice, and nobody stays longer than he may."""
 
 import asyncio
-import gc
 from datetime import timedelta
-from warnings import catch_warnings
 
 import pytest
 from prometheus_client import REGISTRY
@@ -308,28 +306,3 @@ async def test_variables_that_cannot_be_taken_are_told_on_an_event_stream(shop: 
     assert [event for event, _ in told] == ["next", "complete"]
     (error,) = told[0][1]["errors"]
     assert (error["extensions"]["code"], error["extensions"]["path"]) == ("BAD_USER_INPUT", "since")
-
-
-async def test_a_client_that_leaves_at_any_moment_leaves_nothing_behind(shop: Shop) -> None:
-    tokens = [await shop.member_token(await shop.enrol()) for _ in range(8)]
-
-    async def visits(address: str, token: str) -> None:
-        for turn in range(12):
-            async with phone(address, token) as client:
-                await client.subscribe(CHANGED, id="1")
-                await client.subscribe(CHANGED, id="2")
-                for _ in range(turn):
-                    await client.send("ping")
-                    assert (await client.next())["type"] == "pong"
-                await client.send("complete", id="2")
-
-    async with serving(build_app(shop.services, build_schema(sandbox=True)), shop.services.settings) as address:
-        async with asyncio.timeout(60):
-            await asyncio.gather(*(visits(address, token) for token in tokens))
-            while REGISTRY.get_sample_value("wallet_graphql_sockets"):  # noqa: ASYNC110 -- nothing to wait for
-                await asyncio.sleep(0.01)
-
-    assert REGISTRY.get_sample_value("wallet_graphql_subscriptions", {"transport": "ws"}) in {None, 0}
-    # The driver forgets to close a connection that it was opening for who has left; no test after this one is to blame.
-    with catch_warnings(action="ignore", category=ResourceWarning):
-        gc.collect()

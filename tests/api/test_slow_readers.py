@@ -5,7 +5,7 @@ import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -16,6 +16,7 @@ import api.graphql_sse
 import api.graphql_ws
 import api.write_timeout
 from api.serve import http_config
+from api.write_timeout import ImpatientTransport
 from tests.api.shop import Shop, a_purchase
 
 EVERYTHING = """subscription {
@@ -140,3 +141,43 @@ async def test_a_client_that_takes_no_goodbye_is_left_without_it(shop: Shop, mon
 
     assert blocked.is_set()
     assert REGISTRY.get_sample_value("wallet_graphql_sockets") == 0
+
+
+class Buffer:
+    """As much of a transport as is asked here: what was written and not taken yet."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.is_aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.held += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+async def test_a_client_that_reads_on_is_left_alone_though_as_much_is_always_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api.write_timeout, "STALLED_SECONDS", 60.0)
+    buffer = Buffer()
+    transport = ImpatientTransport(cast("asyncio.Transport", buffer))
+    transport.write(b"x" * 100_000)
+    transport.watch()
+
+    for _ in range(5):
+        buffer.held -= 10_000
+        transport.write(b"x" * 10_000)
+        transport._look()
+        reading = buffer.is_aborted
+    transport.write(b"x" * 10_000)
+    buffer.held -= 1_000
+    transport._look()
+    transport.leave()
+
+    assert reading is False
+    assert buffer.is_aborted
