@@ -34,14 +34,14 @@ COLUMNS: Final = ("work", "waiting", "ms", "× the smaller", "index", "examined 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """`milliseconds` of each time; `index` and documents are those of `explain`."""
+    """`milliseconds` of each time; `index` and documents are those of `explain`, where it was asked."""
 
     work: str
     waiting: int
     milliseconds: list[float]
-    index: str
-    examined: int
-    returned: int
+    index: str = "–"
+    examined: int | None = None
+    returned: int | None = None
 
 
 def recipients(count: int, *, now: datetime) -> Iterator[Document]:
@@ -135,17 +135,22 @@ async def measure(url: str, *, waiting: int, times: int) -> list[Sample]:
             found = office.store.recipients.find(came, {"_id": True}).sort("due_at", 1).limit(DUE)
             assert len(await found.to_list()) == DUE
 
-        of_runs = await explained(office, office.store.runs.name, now)
-        of_dates = await explained(office, office.store.recipients.name, now)
+        first_ms, due_ms, dates_ms = [await timed(work, times) for work in (first, due, dates)]
+        found = [await explained(office, each.name, now) for each in (office.store.runs, office.store.recipients)]
+        claim_ms = await claims(office, now)
         return [
-            Sample(work=work, waiting=waiting, milliseconds=took, index=index, examined=examined, returned=returned)
-            for work, took, (index, examined, returned) in (
-                ("the first of every kind", await timed(first, times), (of_runs[0], 1, 1)),
-                (f"find {DUE} due runs", await timed(due, times), of_runs),
-                ("claim one", await claims(office, now), ("_id", 1, 1)),
-                (f"find {DUE} dates that came", await timed(dates, times), of_dates),
-            )
+            Sample(work="the first of every kind", waiting=waiting, milliseconds=first_ms),
+            _found(f"find {DUE} due runs", waiting, due_ms, found[0]),
+            Sample(work="claim one", waiting=waiting, milliseconds=claim_ms),
+            _found(f"find {DUE} dates that came", waiting, dates_ms, found[1]),
         ]
+
+
+def _found(work: str, waiting: int, milliseconds: list[float], told: tuple[str, int, int]) -> Sample:
+    index, examined, returned = told
+    return Sample(
+        work=work, waiting=waiting, milliseconds=milliseconds, index=index, examined=examined, returned=returned
+    )
 
 
 def rows_of(small: list[Sample], large: list[Sample]) -> list[list[str]]:
@@ -161,7 +166,7 @@ def rows_of(small: list[Sample], large: list[Sample]) -> list[list[str]]:
                     f"{median:,.1f}",
                     f"{median / base:.2f}",
                     each.index,
-                    f"{each.examined} / {each.returned}",
+                    "–" if each.examined is None else f"{each.examined} / {each.returned}",
                 ]
             )
     return rows
