@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final
 
 from graphql import GraphQLField, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema
 
-from api.errors import ExposedError
+from api.edge.errors import ExposedError
 from domain.partners.scopes import SCOPES
 
 UNAUTHENTICATED: Final = "UNAUTHENTICATED"

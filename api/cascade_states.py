@@ -4,7 +4,7 @@ import strawberry
 
 from api.context import Info
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from notifications.control import ALL, CascadeState, has_live_runs, set_state
 
 strawberry.enum(CascadeState, description="PAUSED keeps runs and holds their clocks; STOPPED ends them.")

@@ -7,7 +7,7 @@ import strawberry
 
 from api.context import Context, Info, require_member
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from domain.members.consent import Consent as ConsentRecord
 from domain.members.consent import ConsentPurpose, consents_of
 from notifications.withdrawal import give_or_withdraw

@@ -11,8 +11,8 @@ from datetime import datetime
 import strawberry
 
 from api.access import Caller, MemberCaller, PartnerCaller
-from api.identity_tokens import IdentityTokens
-from api.tokens import Tokens
+from api.auth.identity_tokens import IdentityTokens
+from api.auth.tokens import Tokens
 from domain.ledger.commit import Ledger
 from domain.members.lookup import MemberLookup
 from domain.payments.provider import Provider

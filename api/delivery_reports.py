@@ -6,7 +6,7 @@ import strawberry
 
 from api.context import Info, require_member
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from notifications.delivery import DeliveryEvent, take_delivery_report
 
 strawberry.enum(DeliveryEvent)

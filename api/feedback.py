@@ -6,7 +6,7 @@ import strawberry
 
 from api.context import Info
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.faults import given
 from api.members import own_record
 from domain.commands.activity import FEEDBACK, feedback_reward

@@ -9,7 +9,7 @@ import strawberry
 
 from api.context import Context, Info, require_member
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.node import Node
 from api.pages import PageInfo, page, window
 from domain.store.codec import epoch_ms, from_epoch_ms

@@ -20,7 +20,7 @@ from api.consents import Consent, member_consents
 from api.context import Context, Info, require_member, require_partner
 from api.described import described
 from api.devices import Device, member_devices
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.faults import Faults, given, plain
 from api.inbox import InboxConnection, inbox_connection, member_unread_count
 from api.member_code import MemberCode, member_code

@@ -6,7 +6,7 @@ import strawberry
 
 from api.context import Info
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.places import Place, place_type
 from domain.programme.nearby import place_index
 

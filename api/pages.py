@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 import orjson
 import strawberry
 
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 
 MAX_PAGE: Final = 100
 LARGEST: Final = 10**14

@@ -5,12 +5,12 @@ from typing import Annotated, Final
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
+from api.auth.public_key import public_half, public_key
 from api.context import Info, require_partner
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.faults import given
 from api.node import Node
-from api.public_key import public_half, public_key
 from api.scalars import JSON
 from domain.partners.partner import Partner as PartnerRecord
 from domain.partners.partner import (

@@ -8,7 +8,7 @@ import strawberry
 
 from api.context import Context, Info, require_member
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.faults import Faults, given
 from api.problems import InvalidInput, told
 from notifications.channel import Channel, MessageCategory

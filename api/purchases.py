@@ -13,7 +13,7 @@ import strawberry
 from api.access import PartnerCaller
 from api.context import Context, Info
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.faults import Faults, given, plain
 from api.members import MemberLookup, find_members, locale_of, no_member
 from api.money import Money, MoneyInput, money

@@ -12,7 +12,7 @@ import strawberry
 
 from api.context import Info
 from api.described import described
-from api.errors import InvalidValue, Unavailable
+from api.edge.errors import InvalidValue, Unavailable
 from api.money import Money, money
 from api.scalars import Decimal, Long
 from domain.ledger.expiry import start_of_day

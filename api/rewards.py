@@ -9,7 +9,7 @@ from typing import Final
 import strawberry
 
 from api.context import Context
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.node import Node
 from api.pages import PageInfo, page, window
 from api.scalars import Long

@@ -6,7 +6,7 @@ import strawberry
 
 from api.context import Info, require_member
 from api.described import described
-from api.errors import BAD_USER_INPUT, ExposedError
+from api.edge.errors import BAD_USER_INPUT, ExposedError
 from api.members import own_record
 from api.scalars import JSON
 from domain.members.erasure import erase

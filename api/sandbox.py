@@ -8,14 +8,14 @@ from typing import Final
 
 import strawberry
 
+from api.auth.tokens import ScopeUnknown
 from api.context import Info
 from api.described import described
-from api.errors import BAD_USER_INPUT, ExposedError, InvalidValue
+from api.edge.errors import BAD_USER_INPUT, ExposedError, InvalidValue
 from api.faults import Faults, given
 from api.problems import told
 from api.profiles import ProfileInput, read_profile, referral_code
 from api.sessions import Session, SignInResult, session_type
-from api.tokens import ScopeUnknown
 from domain.ledger.expiry import local_date
 from domain.members.enrolment import member_for_subject
 from domain.payments.provider import IntentStatus

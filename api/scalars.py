@@ -17,7 +17,7 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from domain.money import AmountError, exponent
 from domain.store.codec import InstantError, format_instant, parse_instant
 

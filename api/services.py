@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
+from api.auth.tokens import open_tokens
 from api.context import Services
-from api.tokens import open_tokens
 from domain.ledger.commit import Ledger
 from domain.payments.opening import open_provider
 from domain.programme.published import Programmes, ensure_first

@@ -6,10 +6,10 @@ from typing import Annotated, Final
 
 import strawberry
 
+from api.auth.identity import MESSAGES, IdentityRefused
 from api.context import Context, Info, require_member
 from api.described import described
 from api.faults import Faults, given
-from api.identity import MESSAGES, IdentityRefused
 from api.members import Member, member_now, member_type
 from api.problems import InvalidInput, SignInRefused, told
 from domain.members.account import account_by_id

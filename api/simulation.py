@@ -9,7 +9,7 @@ import strawberry
 
 from api.context import Info
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from notifications.control import CascadeState
 from notifications.run import RunArm, RunState
 from notifications.simulation import CascadeUnknown, Line, NobodyThere, Simulation, simulate

@@ -1,7 +1,7 @@
 """Top-ups through the payment provider: begun by the member, made automatic, and given back by staff.
 
 `startTopUp` answers with what the provider's SDK on the phone needs; the money comes by the provider's webhook
-(api.webhooks). The rules are in domain.payments and domain.commands.top_up.
+(api.edge.webhooks). The rules are in domain.payments and domain.commands.top_up.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ import strawberry
 
 from api.context import Context, Info, require_member
 from api.described import described
-from api.errors import Unavailable
+from api.edge.errors import Unavailable
 from api.faults import Faults, given, plain
 from api.members import own_record
 from api.money import Money, MoneyInput, money

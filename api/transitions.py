@@ -9,7 +9,7 @@ import strawberry
 
 from api.context import Info, require_member
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.faults import given
 from notifications.location import Report, Transition, is_goal, listeners_to, take_report
 

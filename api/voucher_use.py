@@ -13,7 +13,7 @@ import strawberry
 from api.access import PartnerCaller
 from api.context import Context, Info
 from api.described import described
-from api.errors import ExposedError
+from api.edge.errors import ExposedError
 from api.faults import Faults, plain
 from api.members import locale_of, voucher_now
 from api.posted import Posted, answer, catch_up

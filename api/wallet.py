@@ -16,7 +16,7 @@ from api.awards import Awards, badge_awards, challenges_won, stamp_awards
 from api.bonuses import Bonus, bonus_type
 from api.context import Info, Services
 from api.described import described
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.faults import given
 from api.money import Money, money
 from api.node import Node

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import strawberry
 
 from api.context import Info, require_member
-from api.errors import InvalidValue
+from api.edge.errors import InvalidValue
 from api.faults import given
 from api.members import locale_of, own_record
 from api.scalars import Long

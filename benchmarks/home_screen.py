@@ -27,7 +27,7 @@ from rich.console import Console
 
 from api.access import MemberCaller
 from api.context import Context, Services
-from api.documents import Documents
+from api.edge.documents import Documents
 from api.schema import build_schema, sdl
 from api.services import opened_services
 from benchmarks.ledger import PROGRAMME, server

@@ -38,7 +38,7 @@ MEMBERS: Final = 500
 START_SECONDS: Final = 60.0
 COLUMNS: Final = ("round", "purchases/s", "p50 ms", "p99 ms", "CPU ms per 1,000", "purchases per CPU second")
 
-_WALLET: Final = (sys.executable, "-c", "from api.cli import main; main()")
+_WALLET: Final = (sys.executable, "-c", "from api.command.cli import main; main()")
 _SCOPES: Final = "members:enrol,members:read,wallet:read,activity:write"
 _ENROL: Final = "mutation ($input: EnrolMemberInput!) { enrolMember(input: $input) { __typename } }"
 _RECORD: Final = """

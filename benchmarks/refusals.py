@@ -13,8 +13,8 @@ from typing import Final
 from rich.console import Console
 
 from api.access import MemberCaller
-from api.documents import Documents, RequestError
-from api.limits import MAX_BODY_BYTES
+from api.edge.documents import Documents, RequestError
+from api.edge.limits import MAX_BODY_BYTES
 from api.schema import build_schema
 from benchmarks.measured import machine, percentile, show_and_keep
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from api.replay import Receipt
+from api.command.replay import Receipt
 
 ZONE: Final = ZoneInfo("America/New_York")
 PLACES: Final = {"330", "424", "429", "318"}

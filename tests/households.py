@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from api.tokens import open_tokens
+from api.auth.tokens import open_tokens
 from domain.settings import read_settings
 from domain.store.connection import open_store
 from tests.cascades_by_hand import NIGHT, Person

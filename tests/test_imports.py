@@ -103,7 +103,7 @@ def test_no_module_is_named_after_nothing() -> None:
 @pytest.mark.parametrize(
     ("source", "names"),
     [
-        ("import api.app", ["api.app"]),
+        ("import api.edge.app", ["api.edge.app"]),
         ("from . import lot", ["domain.ledger.lot"]),
         ("from ..store import clock", ["domain.store.clock"]),
         ("def late():\n    from jwt import decode", ["jwt.decode"]),

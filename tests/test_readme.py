@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.api.partner_app import challenge, in_address
+from tests.api.auth.partner_app import challenge, in_address
 from tests.wallet_command import PROGRAMME, ROOT, WalletCommand, free_port, wallet_command
 
 README: Final = (ROOT / "README.md").read_text("utf-8")

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from api.replay import Receipt as PrintedReceipt
-from api.replay import read_receipts
+from api.command.replay import Receipt as PrintedReceipt
+from api.command.replay import read_receipts
 from domain.commands.purchase import Receipt, check_receipt, decide_purchase
 from domain.ledger.audit import audit
 from domain.ledger.command import Command, fingerprint_of

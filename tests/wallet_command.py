@@ -68,7 +68,7 @@ class WalletCommand:
         return client_id, secret
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-c", "from api.cli import main; main()", *arguments]
+        return [sys.executable, "-c", "from api.command.cli import main; main()", *arguments]
 
     def environment(self, **variables: str) -> dict[str, str]:
         others = {name: value for name, value in os.environ.items() if not name.startswith("WALLET_")}

@@ -12,9 +12,9 @@ import strawberry
 from starlette.applications import Starlette
 from strawberry.schema.config import StrawberryConfig
 
-from api.app import build_app
 from api.context import Info, Services, require_partner
-from api.errors import Unavailable
+from api.edge.app import build_app
+from api.edge.errors import Unavailable
 from api.pages import window
 from api.problems import InvalidInput, NotFound, problem_type
 from api.scalars import JSON, SCALARS, Currency, Decimal, IdempotencyKey, Long

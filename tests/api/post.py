@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from api.app import build_app
 from api.context import Services
+from api.edge.app import build_app
 from api.schema import build_schema
 from domain.settings import Settings
 from domain.store.connection import Store

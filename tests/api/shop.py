@@ -12,10 +12,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from api.app import build_app
+from api.auth.tokens import open_tokens
 from api.context import Services
+from api.edge.app import build_app
 from api.schema import build_schema
-from api.tokens import open_tokens
 from domain.ledger.commit import Ledger
 from domain.partners.partner import create_partner
 from domain.payments.opening import open_provider

@@ -19,7 +19,7 @@ from api.access import (
     check,
     guard_schema,
 )
-from api.documents import Documents, RequestError
+from api.edge.documents import Documents, RequestError
 from api.scalars import SCALARS
 from domain.partners.scopes import PARTNER_SCOPES, STAFF_SCOPES
 from tests.api.conftest import a_schema

@@ -29,7 +29,7 @@ from graphql import (
 
 from api.access import TABLE, Anonymous, Caller, MemberCaller, PartnerCaller, StaffCaller, allows
 from api.context import Context
-from api.documents import Documents, RequestError
+from api.edge.documents import Documents, RequestError
 from api.schema import build_schema as build_api
 from domain.partners.scopes import PARTNER_SCOPES, STAFF_SCOPES
 from domain.settings import Settings

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from api.tokens import open_tokens
+from api.auth.tokens import open_tokens
 from domain.members.presence import may_take_value
 from domain.members.session import RETRY_WINDOW
 from domain.partners.denial import READ_EVERY_SECONDS
-from tests.api.partner_app import REDIRECT, REVOKE_APP, PartnerApp, a_partner_app, apps_of, in_address
+from tests.api.auth.partner_app import REDIRECT, REVOKE_APP, PartnerApp, a_partner_app, apps_of, in_address
 from tests.api.shop import RECORD, Shop, a_purchase, codes, data, new_key
 
 VERIFIER = secrets.token_urlsafe(48)

@@ -7,7 +7,7 @@ import pytest
 from httpx import BasicAuth
 
 from api.access import Anonymous, PartnerCaller
-from api.tokens import open_tokens
+from api.auth.tokens import open_tokens
 from domain.partners import standing
 from domain.partners.scopes import PARTNER_SCOPES
 from tests.api.shop import Shop, codes, data

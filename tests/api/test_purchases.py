@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api import operations
+from api.edge import operations
 from domain.store.codec import format_instant
 from tests.api.shop import RECORD, RETURN, START, Shop, a_purchase, codes, data, new_key
 from tests.api.spending import do

@@ -12,7 +12,7 @@ from domain.members.erasure import erase, finish_erasures
 from domain.members.holding import HOLDINGS, OnErasure
 from domain.store import collections
 from domain.store.slots import SLOTS
-from tests.api.partner_app import PartnerApp, a_partner_app
+from tests.api.auth.partner_app import PartnerApp, a_partner_app
 from tests.api.shop import Shop, a_purchase, codes, data, new_key
 
 ERASE = "mutation($confirm: String!) { eraseMe(confirm: $confirm) { at } }"

@@ -2,7 +2,7 @@
 
 import httpx
 
-from api.app import build_app
+from api.edge.app import build_app
 from api.schema import build_schema
 from tests.api.shop import Shop, codes, data
 

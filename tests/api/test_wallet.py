@@ -10,7 +10,7 @@ import pytest
 from pymongo import monitoring
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from api.app import build_app
+from api.edge.app import build_app
 from api.pages import cursor
 from api.schema import build_schema
 from api.titles import TITLES

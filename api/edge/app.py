@@ -1,0 +1,43 @@
+"""The HTTP application: every path of it, over services that whoever starts it has opened."""
+
+import strawberry
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+
+from api.auth.oauth import oauth_routes
+from api.context import Services
+from api.edge.documents import Documents
+from api.edge.health import health_routes
+from api.edge.http import GraphQLEndpoint
+from api.edge.live import Live
+from api.edge.operations import Operations
+from api.edge.persisted import PersistedDocuments, read_manifests
+from api.edge.webhooks import webhook_routes
+from api.edge.ws import GraphQLSocketEndpoint
+from api.unsubscribing import unsubscribing_routes
+from domain.settings import DocumentMode
+
+
+def build_app(services: Services, schema: strawberry.Schema) -> Starlette:
+    """The application on `services`, which it neither opens nor closes. `state.live` is to be closed when it stops.
+
+    Raises AssertionError for a schema with a root field that api.access does not know, and ManifestInvalid.
+    """
+    settings = services.settings
+    documents = Documents(schema, open_to_all=settings.sandbox)
+    trusted = read_manifests(settings.trusted_documents, strict=settings.trusted_documents_mode is DocumentMode.STRICT)
+    operations = Operations(documents, services, PersistedDocuments(services.store, trusted))
+    live = Live(services)
+    graphql = GraphQLEndpoint(operations, services, live)
+    app = Starlette(
+        routes=[
+            Route("/graphql", graphql, methods=None),
+            WebSocketRoute("/graphql/ws", GraphQLSocketEndpoint(operations, services, live)),
+            *oauth_routes(services),
+            *webhook_routes(services),
+            *unsubscribing_routes(services),
+            *health_routes(services),
+        ]
+    )
+    app.state.live = live
+    return app
