@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import pytest
 from pymongo import WriteConcern
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
 
 from domain.settings import Settings, read_settings
-from domain.store.connection import Store, open_store
+from domain.store.connection import Document, Store, open_store
 from domain.store.embedded import is_stopped, open_embedded
 
 STOP_SECONDS: Final = 20
@@ -91,8 +93,26 @@ async def prepared_store(settings: Settings) -> AsyncIterator[Store]:
 async def store(prepared_store: Store) -> Store:
     """The prepared database, empty."""
     quick = WriteConcern(w=1, j=False)
-    names = await prepared_store.database.list_collection_names()
+    database = prepared_store.database
     await asyncio.gather(
-        *(prepared_store.database.get_collection(name, write_concern=quick).delete_many({}) for name in names)
+        *(
+            database.get_collection(name, write_concern=quick).delete_many({})
+            for name in await _filled(await database.list_collection_names(), database)
+        )
     )
     return prepared_store
+
+
+async def _filled(names: list[str], database: AsyncDatabase[Document]) -> list[str]:
+    """The collections that hold something, asked for in one command."""
+    if not names:
+        return []
+    parts: list[list[Document]] = [
+        [{"$limit": 1}, {"$project": {"_id": False, "name": {"$literal": name}}}] for name in names
+    ]
+    others: list[Document] = [
+        {"$unionWith": {"coll": name, "pipeline": part}} for name, part in zip(names[1:], parts[1:], strict=True)
+    ]
+    first = database.get_collection(names[0], read_concern=ReadConcern("local"))
+    found = await first.aggregate([*parts[0], *others])
+    return [document["name"] async for document in found]

@@ -41,7 +41,7 @@ class Reached(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """The log after an event, the milestones to be paid for it, and how the streaks that it counts for stand then."""
+    """The log after an event, the milestones to be paid for it, and how the streaks that it touches stand then."""
 
     log: StreakLog | None
     reached: tuple[Reached, ...] = ()
@@ -88,9 +88,11 @@ def record(
     days = {**before.days, on: _with(before.days.get(on, Day()), occasion)}
     after = StreakLog(settled_on=before.settled_on, place=before.place, days=days, streaks=before.streaks)
     shut = _shut(after, closed)
+    # A visit may close days, or open them, and so join a run for a streak that the event itself does not count for.
+    moves_days = shut != _shut(before, closed)
     states, reached, standings = dict(before.streaks), [], {}
     for streak in streaks:
-        if streak.id in occasion.counts_for:
+        if moves_days or streak.id in occasion.counts_for:
             state = _noticed(streak, before, stays=stays, closed=closed, now=now)
             course = _course(streak, after, stays=stays, shut=shut, now=now)
             due = _due(course, state.paid)
@@ -98,7 +100,8 @@ def record(
                 state = replace(state, paid=(*state.paid, *due), best=course.longest)
             states[streak.id] = state
             reached += [Reached(streak.id, paid.milestone) for paid in due]
-            standings[streak.id] = _standing(course, stays=stays, shut=shut, now=now)
+            if due or streak.id in occasion.counts_for:
+                standings[streak.id] = _standing(course, stays=stays, shut=shut, now=now)
     told = StreakLog(settled_on=before.settled_on, place=before.place, days=days, streaks=states)
     return Recorded(log=told, reached=tuple(reached), standings=standings)
 

@@ -75,8 +75,6 @@ class NaiveStreak:
         on = local(event.at, self.zone_at(event.at))
         self.events.append((event, on))
         self.by_period.setdefault(self.first_of(on), []).append((event, on))
-        if not event.counts:
-            return []
         runs, new = self.runs(now)[0], []
         for number, run in enumerate(runs):
             until = runs[number + 1].first if number + 1 < len(runs) else date.max

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.programme.format import Streak
@@ -149,7 +150,33 @@ def shown(life: Life, log: StreakLog | None, now: datetime) -> Shown:
     )
 
 
+JOINED_BY_A_VISIT: Final = Life(
+    begins_at=datetime(2026, 10, 19, tzinfo=UTC),
+    streak=Streak.model_validate(
+        {
+            "id": "regular",
+            "event": "purchase",
+            "period": "day",
+            "milestones": [{"at": length, "award": {"points": 1}} for length in (1, 3)],
+            "name": {"en": "Regular"},
+        }
+    ),
+    moves=[Move(datetime(2026, 10, 19, tzinfo=UTC), ZoneInfo("Europe/Ljubljana"))],
+    closed={"shut": frozenset({date(2026, 10, 22)}), "open": frozenset()},
+    told=[
+        *(
+            (datetime(2026, 10, day, 9, tzinfo=UTC), Event(datetime(2026, 10, day, 9, tzinfo=UTC), None))
+            for day in (20, 21, 23)
+        ),
+        (datetime(2026, 10, 28, 6, tzinfo=UTC), Event(datetime(2026, 10, 22, 9, tzinfo=UTC), "shut", counts=False)),
+        (datetime(2026, 11, 2, 6, tzinfo=UTC), Event(datetime(2026, 10, 27, 9, tzinfo=UTC), None)),
+    ],
+    read_at=[datetime(2026, 11, 2, 6, tzinfo=UTC)],
+)
+
+
 @given(lives())
+@example(JOINED_BY_A_VISIT)
 @settings(max_examples=80, deadline=None)
 def test_a_streak_is_what_its_whole_history_says(life: Life) -> None:
     naive, log, to_read = naive_of(life), None, list(life.read_at)
