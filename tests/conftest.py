@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from pymongo import WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
@@ -26,6 +27,10 @@ from domain.store.embedded import is_stopped, open_embedded
 STOP_SECONDS: Final = 20
 
 _FOLDER = pytest.StashKey[Path]()
+
+# A run of the suite says the same each time; `--hypothesis-profile=default` looks for what nobody has tried yet.
+hypothesis_settings.register_profile("same", derandomize=True)
+hypothesis_settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
