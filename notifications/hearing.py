@@ -21,7 +21,7 @@ from notifications.control import CascadeState, Switches, switches
 from notifications.dates import coming, fallen, next_at
 from notifications.delivery import OPENED
 from notifications.event import journal_query, signal_of
-from notifications.office import Office, Party, party_of, store_run
+from notifications.office import Office, Party, all_done, party_of, store_run
 from notifications.recipient import Recipient, keep, recipient_of
 from notifications.run import (
     LATE_REACTION,
@@ -64,7 +64,7 @@ async def hear_journal(office: Office, members: Collection[str], *, now: datetim
         async with gate, office.alone_with(member), member_on_record(office.store, member, doing="hearing"):
             await _hear(office, member, (), now=now, known=known, anew=anew)
 
-    await _all(one(member) for member in members if member not in aside)
+    await all_done(one(member) for member in members if member not in aside)
 
 
 async def hear_stored(office: Office, slots: Iterable[int], *, now: datetime, limit: int = 200) -> int:
@@ -86,7 +86,7 @@ async def hear_stored(office: Office, slots: Iterable[int], *, now: datetime, li
             await _hear(office, member, stored, now=now, known=known)
             await _forget(office, stored)
 
-    await _all(one(member, stored) for member, stored in signals.items())
+    await all_done(one(member, stored) for member, stored in signals.items())
     return len(documents)
 
 
@@ -113,14 +113,6 @@ async def hear_again(office: Office, slots: Iterable[int], *, now: datetime, lim
     members = await members_up_again(office.store, slots, limit=limit)
     await hear_journal(office, members, now=now)
     return len(members)
-
-
-async def _all(tasks: Iterable[Any]) -> None:
-    """Awaits all; a failure is raised when the others are done."""
-    done = await asyncio.gather(*tasks, return_exceptions=True)
-    for outcome in done:
-        if isinstance(outcome, BaseException):
-            raise outcome
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,7 +5,7 @@ across processes the revisions of runs and recipients see to it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,6 +30,13 @@ from notifications.run import Run, RunState, run_document
 
 CLAIM_SECONDS: Final = 20.0
 """For so long, by the server's real time, nobody else takes over a send that was claimed."""
+
+
+async def all_done(tasks: Iterable[Awaitable[object]]) -> None:
+    """Awaits all; a failure is raised when the others are done."""
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def _nowhere(_point: str) -> None:

@@ -36,7 +36,7 @@ from notifications.delivery import (
 from notifications.devices import remove, set_aside
 from notifications.engine import Deferred, Go, HeldOut, Refused, Send
 from notifications.inbox import InboxItem, put
-from notifications.office import Office, claim_run, store_run
+from notifications.office import Office, all_done, claim_run, store_run
 from notifications.recall import note_sent
 from notifications.recipient import caps_of, give_back, recipient_of, reserve
 from notifications.run import Claim, Run, RunEvent, RunState, run_from, with_event
@@ -97,9 +97,7 @@ async def send_due(office: Office, members: Collection[str], *, now: datetime, k
                 # One of them cannot be read; which one it is shows when each is read alone.
                 done.extend([await _send_together(office, [member], known=latest, now=now) for member in group])
 
-    for outcome in await asyncio.gather(*map(together, _groups(office, members)), return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
+    await all_done(map(together, _groups(office, members)))
     return sum(done)
 
 
@@ -128,10 +126,7 @@ async def _send_together(office: Office, members: Sequence[str], *, known: Switc
             async with alone[member], member_on_record(office.store, member, doing="sending"):
                 done.append(await _send_due(office, near[member], scenes.get(member), now=now))
 
-        outcomes = await asyncio.gather(*map(one, near), return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
+        await all_done(map(one, near))
     return sum(done)
 
 
@@ -437,12 +432,10 @@ def _found(attempt: Attempt, endpoint: Endpoint | None, *, now: datetime) -> Att
 
 
 def _goes_again(attempt: Attempt, cascade: CompiledCascade, delivery: Delivery, *, now: datetime) -> bool:
-    """Whether it is time to try once more: certainly not sent, or ambiguous and worth a second visible try."""
-    if attempt.tries >= MAX_TRIES or now >= delivery.message.expires_at:
+    """Whether it is time to try once more."""
+    if now >= delivery.message.expires_at or (attempt.retry_at is not None and attempt.retry_at > now):
         return False
-    if attempt.retry_at is not None and attempt.retry_at > now:
-        return False
-    return attempt.state == Fate.RETRY or (attempt.state == Fate.AMBIGUOUS and cascade.category != "MARKETING")
+    return _may_go_again(attempt, cascade)
 
 
 async def _settle(
@@ -490,6 +483,7 @@ async def _settle(
 
 
 def _may_go_again(attempt: Attempt, cascade: CompiledCascade) -> bool:
+    """Whether it may be tried once more: certainly not sent, or ambiguous and worth a second visible try."""
     if attempt.tries >= MAX_TRIES:
         return False
     return attempt.state == Fate.RETRY or (attempt.state == Fate.AMBIGUOUS and cascade.category != "MARKETING")

@@ -80,6 +80,8 @@ app.add_typer(tokens, name="token", help="Access tokens, in a sandbox only.")
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="The same as WALLET_MODE=sandbox.")]
 Data = Annotated[str | None, typer.Option(metavar="DIR", help="The embedded server's folder (WALLET_DATA).")]
 ProgrammeFile = Annotated[str | None, typer.Option(metavar="FILE", help="The programme (WALLET_PROGRAMME).")]
+Since = Annotated[str, typer.Option("--from", metavar="DAY", help="The first day, in the programme's zone.")]
+Until = Annotated[str, typer.Option("--to", metavar="DAY", help="The day after the last one.")]
 Port = Annotated[int, typer.Option(min=0, max=65535)]
 
 
@@ -218,8 +220,8 @@ def audit_command(sandbox: Sandbox = False, data: Data = None) -> None:
 
 @app.command("report")
 def report_command(
-    since: Annotated[str, typer.Option("--from", metavar="DAY", help="The first day, in the programme's zone.")],
-    until: Annotated[str, typer.Option("--to", metavar="DAY", help="The day after the last one.")],
+    since: Since,
+    until: Until,
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
@@ -237,8 +239,8 @@ def report_command(
 
 @app.command("reconcile")
 def reconcile_command(
-    since: Annotated[str, typer.Option("--from", metavar="DAY", help="The first day, in the programme's zone.")],
-    until: Annotated[str, typer.Option("--to", metavar="DAY", help="The day after the last one.")],
+    since: Since,
+    until: Until,
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:

@@ -6,9 +6,7 @@ The first member's erasure goes through and is counted. Then a child is forked f
 member of its own, and kills itself there. Says on its output, one JSON document a line, at which command each died.
 """
 
-import asyncio
 import json
-import os
 import signal
 import sys
 from typing import Any
@@ -21,7 +19,7 @@ from domain.programme.published import Programmes
 from domain.settings import read_settings
 from domain.store.clock import SandboxClock
 from domain.store.connection import open_store
-from tests.faults.jointly import Death, say
+from tests.faults.jointly import Death, forked
 
 
 async def erasure(told: dict[str, Any], member: str, death: Death) -> None:
@@ -38,22 +36,14 @@ async def erasure(told: dict[str, Any], member: str, death: Death) -> None:
     await store.close()
 
 
-def forked(told: dict[str, Any], member: str, death: Death) -> int:
-    """How the child that erased ended."""
-    child = os.fork()
-    if child == 0:
-        asyncio.run(erasure(told, member, death))
-        say(commands=death.names)
-        os._exit(0)
-    return os.waitpid(child, 0)[1]
-
-
 def main(told: dict[str, Any]) -> None:
     members = iter(told["members"])
-    assert forked(told, next(members), Death(None, "")) == 0
+    unharmed = Death(None, "")
+    assert forked(erasure(told, next(members), unharmed), unharmed) == 0
     number, ended = 0, signal.SIGKILL.value
     while ended == signal.SIGKILL:
-        ended = forked(told, next(members), Death(number, "before"))
+        death = Death(number, "before")
+        ended = forked(erasure(told, next(members), death), death)
         number += 1
 
 

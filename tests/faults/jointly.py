@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -111,23 +111,26 @@ async def run(told: dict[str, Any], case: list[str], death: Death) -> None:
     await store.close()
 
 
-def forked(told: dict[str, Any], case: list[str], death: Death) -> int:
+def forked(doing: Coroutine[Any, Any, None], death: Death) -> int:
     """How the child that did it ended."""
     child = os.fork()
     if child == 0:
-        asyncio.run(run(told, case, death))
+        asyncio.run(doing)
         say(commands=death.names)
         os._exit(0)
+    doing.close()
     return os.waitpid(child, 0)[1]
 
 
 def main(told: dict[str, Any]) -> None:
     cases = iter(told["cases"])
-    assert forked(told, next(cases), Death(None, "")) == 0
+    unharmed = Death(None, "")
+    assert forked(run(told, next(cases), unharmed), unharmed) == 0
     number, ended = 0, signal.SIGKILL.value
     while ended == signal.SIGKILL:
         for when in ("before", "after"):
-            ended = forked(told, next(cases), Death(number, when))
+            death = Death(number, when)
+            ended = forked(run(told, next(cases), death), death)
         number += 1
 
 
