@@ -25,9 +25,9 @@ from api.problems import (
 from api.scalars import IdempotencyKey, Long
 from domain.commands.gift import Gift, check_gift, decide_sending, receiving
 from domain.ledger.command import Command, fingerprint_of
-from domain.ledger.commit import replay
 from domain.ledger.entry import Note
 from domain.ledger.joint import commit_jointly
+from domain.ledger.outcome import replay
 from domain.members.enrolment import joined
 from domain.members.member import Member, member_by_id
 from domain.members.presence import show_to_member

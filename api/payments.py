@@ -51,10 +51,10 @@ from domain.commands.payment import (
     released_minor,
 )
 from domain.ledger.command import Command, Fingerprint, fingerprint_of
-from domain.ledger.commit import Outcome
 from domain.ledger.draft import Situation
 from domain.ledger.entry import Entry, EntryKind
 from domain.ledger.journal import Journal
+from domain.ledger.outcome import Outcome
 from domain.ledger.wallet import Wallet
 from domain.members.enrolment import joined
 from domain.members.presence import may_take_value, presence_needed

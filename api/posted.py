@@ -11,8 +11,8 @@ from api.problems import told
 from api.stranger import is_stranger, veiled
 from api.wallet import Entry, entry_types
 from domain.ledger.command import Fingerprint
-from domain.ledger.commit import Outcome
 from domain.ledger.entry import Entry as JournalEntry
+from domain.ledger.outcome import Outcome
 from domain.members.member import Member as MemberRecord
 from domain.members.member import member_by_id
 from domain.problems import Problem

@@ -37,10 +37,10 @@ from domain.commands.redemption import (
     return_stock,
 )
 from domain.ledger.command import Command, Fingerprint, fingerprint_of
-from domain.ledger.commit import Outcome
 from domain.ledger.entry import Entry
 from domain.ledger.issued import vouchers_by_id
 from domain.ledger.joint import commit_jointly
+from domain.ledger.outcome import Outcome
 from domain.members.enrolment import joined
 from domain.members.member import Member
 from domain.members.presence import may_take_value, presence_needed

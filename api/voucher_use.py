@@ -23,9 +23,9 @@ from api.stranger import require_discretion
 from api.vouchers import Voucher, voucher_type
 from domain.commands.redemption import decide_use, load_past
 from domain.ledger.command import Command, fingerprint_of
-from domain.ledger.commit import Outcome
 from domain.ledger.entry import Entry
 from domain.ledger.issued import Issued, voucher_by_code
+from domain.ledger.outcome import Outcome
 from domain.ledger.voucher import normal_code
 from domain.members.member import member_by_id
 from domain.members.wrong_code import note_wrong_code, slowed_until

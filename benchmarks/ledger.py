@@ -1,6 +1,6 @@
 """How many commands a second the ledger commits, beside two other ways to do the same, on one server in one run.
 
-    ours          the group commit of domain/ledger/commit.py
+    ours          the group commit of domain/ledger/batch.py
     transaction   one MongoDB transaction per command, around the same decision and the same documents
     medici        npm's double-entry library for MongoDB, used as its README recommends, in a process of its own
 
@@ -37,10 +37,9 @@ from rich.progress import Progress
 
 from benchmarks.measured import machine, percentile, show_and_keep
 from benchmarks.workload import MEMBERS, REFUSED_SHARE, SPENDING_SHARE, Till, new_members, opening
-from domain.ledger.command import Command
+from domain.ledger.command import Command, refusal_of, situation_of
 from domain.ledger.commit import Ledger
-from domain.ledger.draft import Situation
-from domain.ledger.entry import Entry, Refusal, entry_document, refusal_document
+from domain.ledger.entry import Entry, entry_document, refusal_document
 from domain.ledger.wallet import apply, wallet_document, wallet_from
 from domain.members.member import Member
 from domain.programme.published import Programmes, ensure_first
@@ -199,18 +198,7 @@ class OneByOne:
         document = await self.store.wallets.find_one({"_id": command.member}, session=session)
         assert document is not None, command.member
         wallet = wallet_from(document)
-        decided = command.decide(
-            Situation(
-                wallet=wallet,
-                programme=programme,
-                now=now,
-                actor=command.actor,
-                key=command.stored_key,
-                operation=command.operation,
-                fingerprint=command.fingerprint.digest,
-                leaves=command.fingerprint.leaves,
-            )
-        )
+        decided = command.decide(situation_of(command, wallet, programme, now=now))
         claims = [
             {"_id": claim, "member": command.member, "key": command.stored_key, "at": now} for claim in command.claims
         ]
@@ -222,17 +210,7 @@ class OneByOne:
                 {"_id": after.member, "seq": wallet.sequence}, wallet_document(after), session=session
             )
             return False
-        refusal = Refusal(
-            member=command.member,
-            posted_at=now,
-            actor=command.actor,
-            key=command.stored_key,
-            operation=command.operation,
-            fingerprint=command.fingerprint.digest,
-            leaves=command.fingerprint.leaves,
-            problem=decided,
-        )
-        await self.store.journal.insert_one(refusal_document(refusal), session=session)
+        await self.store.journal.insert_one(refusal_document(refusal_of(command, decided, now)), session=session)
         return True
 
 

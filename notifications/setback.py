@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from pymongo.errors import PyMongoError, WriteError
 
-from domain.ledger.commit import Unavailable
+from domain.ledger.outcome import Unavailable
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 from domain.store.slots import slot_of

@@ -22,9 +22,10 @@ from pymongo.read_concern import ReadConcern
 
 from domain.commands.referral import reward_referrals
 from domain.ledger.accounts import SlotLost, following
-from domain.ledger.commit import Ledger, Unavailable
+from domain.ledger.commit import Ledger
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import EntryKind
+from domain.ledger.outcome import Unavailable
 from domain.members.birthday import keep_birthdays
 from domain.members.erasure import finish_erasures
 from domain.payments import due as payments

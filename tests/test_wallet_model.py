@@ -31,9 +31,9 @@ from domain.commands.top_up import TopUp, decide_top_up
 from domain.commands.top_up_refund import TopUpRefund, decide_top_up_refund, load_top_up
 from domain.ledger.bonus import Bonus
 from domain.ledger.command import Command
-from domain.ledger.commit import Outcome
 from domain.ledger.due import REDEEMED, as_settled
 from domain.ledger.entry import Entry, EntryKind
+from domain.ledger.outcome import Outcome
 from domain.ledger.posting import POINTS
 from domain.ledger.voucher import Voucher
 from domain.ledger.wallet import Wallet, standing

@@ -18,7 +18,7 @@ from typing import Any, Final
 import structlog
 from graphql import GraphQLError
 
-from domain.ledger.commit import Unavailable as LedgerUnavailable
+from domain.ledger.outcome import Unavailable as LedgerUnavailable
 from domain.store.outage import is_outage
 
 BAD_USER_INPUT: Final = "BAD_USER_INPUT"

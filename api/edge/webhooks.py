@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.context import Services
-from domain.ledger.commit import Unavailable
+from domain.ledger.outcome import Unavailable
 from domain.payments.provider import SignatureInvalid
 from domain.payments.webhook import receive
 from domain.store.outage import is_outage

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from domain.ledger.draft import Situation
-from domain.ledger.entry import Entry, EntryKind
+from domain.ledger.entry import Entry, EntryKind, Refusal
 from domain.ledger.journal import Journal
 from domain.ledger.wallet import Wallet
 from domain.problems import DuplicateReceipt, IdempotencyMismatch, Problem
@@ -80,6 +80,38 @@ class Command:
         if self.receipt is not None:
             claims.append(claim_of_receipt(self.receipt_of, self.actor, self.receipt))
         return tuple(claims)
+
+
+def situation_of(
+    command: Command, wallet: Wallet, programme: Programme, *, now: datetime, evidence: Any = None
+) -> Situation:
+    """What the command is decided on: the settled wallet, and what its `load` read."""
+    return Situation(
+        wallet=wallet,
+        programme=programme,
+        now=now,
+        actor=command.actor,
+        key=command.stored_key,
+        operation=command.operation,
+        fingerprint=command.fingerprint.digest,
+        leaves=command.fingerprint.leaves,
+        seed=command.seed,
+        evidence=evidence,
+    )
+
+
+def refusal_of(command: Command, problem: Problem, now: datetime) -> Refusal:
+    """The decision against the command, as it is kept."""
+    return Refusal(
+        member=command.member,
+        posted_at=now,
+        actor=command.actor,
+        key=command.stored_key,
+        operation=command.operation,
+        fingerprint=command.fingerprint.digest,
+        leaves=command.fingerprint.leaves,
+        problem=problem,
+    )
 
 
 def claim_of_key(stored_key: str) -> str:

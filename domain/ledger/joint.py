@@ -21,19 +21,11 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from domain.ledger.claim import claim_all, is_of_top_up, release
-from domain.ledger.command import Command, duplicate_receipt, used_elsewhere
-from domain.ledger.commit import (
-    DEADLINE_SECONDS,
-    RETRY_SECONDS,
-    Ledger,
-    Outcome,
-    Unavailable,
-    refusal_of,
-    replay,
-    situation_of,
-)
+from domain.ledger.command import Command, duplicate_receipt, refusal_of, situation_of, used_elsewhere
+from domain.ledger.commit import DEADLINE_SECONDS, RETRY_SECONDS, Ledger
 from domain.ledger.due import due_entries
 from domain.ledger.entry import Entry, entry_document, entry_from, refusal_document
+from domain.ledger.outcome import Outcome, Unavailable, replay
 from domain.ledger.projection import voucher_writes
 from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_from
 from domain.problems import Problem

@@ -1,6 +1,7 @@
 """Reading the journal: entries by id, by key, by what they reverse, and what came after a sequence.
 
-Nothing here writes; the commit is the only writer (:mod:`domain.ledger.commit`).
+Nothing here writes: that is for batches (:mod:`domain.ledger.batch`) and the joint commit
+(:mod:`domain.ledger.joint`).
 """
 
 import asyncio

@@ -14,8 +14,9 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from domain.commands.birthday import birthday_award
-from domain.ledger.commit import Ledger, Unavailable
+from domain.ledger.commit import Ledger
 from domain.ledger.expiry import local_date, start_of_day
+from domain.ledger.outcome import Unavailable
 from domain.members.enrolment import joined
 from domain.members.member import celebrated, member_from, zone_of
 from domain.store.connection import Document

@@ -22,8 +22,9 @@ from pymongo.write_concern import WriteConcern
 
 from domain.commands.top_up import TopUp, check_top_up, limit_problem
 from domain.ledger.command import Command, Fingerprint, mismatch
-from domain.ledger.commit import Ledger, Outcome, Unavailable
+from domain.ledger.commit import Ledger
 from domain.ledger.joint import commit_jointly
+from domain.ledger.outcome import Outcome, Unavailable
 from domain.ledger.wallet import standing
 from domain.members.member import Member
 from domain.payments.payer import customer_of, move_on, payer_of

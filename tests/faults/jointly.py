@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from pymongo import monitoring
 
-from domain.ledger.commit import Ledger, Outcome
+from domain.ledger.commit import Ledger
 from domain.ledger.entry import Entry
+from domain.ledger.outcome import Outcome
 from domain.members.member import Member, member_by_id
 from domain.payments.top_up import top_up_at_till
 from domain.programme.published import Programmes

@@ -3,8 +3,8 @@
 import asyncio
 from datetime import timedelta
 
-from domain.ledger.commit import Outcome
 from domain.ledger.entry import Entry
+from domain.ledger.outcome import Outcome
 from tests.ledger.conftest import OpenShop
 
 SHORT_LIVED = """

@@ -13,8 +13,8 @@ import pytest
 
 from domain.ledger.audit import audit
 from domain.ledger.command import Command
-from domain.ledger.commit import Outcome, Unavailable
 from domain.ledger.entry import Entry
+from domain.ledger.outcome import Outcome, Unavailable
 from domain.settings import read_settings
 from domain.store.connection import opened_store
 from domain.store.embedded import is_stopped, open_embedded

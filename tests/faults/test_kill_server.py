@@ -12,8 +12,8 @@ import pytest
 
 from domain.ledger import commit
 from domain.ledger.audit import audit
-from domain.ledger.commit import Unavailable
 from domain.ledger.entry import Entry
+from domain.ledger.outcome import Unavailable
 from domain.members.member import Member
 from domain.problems import DuplicateReceipt, InsufficientBalance
 from domain.settings import Settings

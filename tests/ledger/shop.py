@@ -16,9 +16,10 @@ from domain.commands.adjustment import Adjustment, check_adjustment, decide_adju
 from domain.commands.purchase import Receipt, check_receipt, decide_purchase
 from domain.commands.return_ import PurchaseReturn, check_return, decide_return, load_history
 from domain.ledger.command import Command, fingerprint_of
-from domain.ledger.commit import Ledger, Outcome
+from domain.ledger.commit import Ledger
 from domain.ledger.entry import Entry, EntryKind, Note, entry_from, is_intact
 from domain.ledger.lot import NEVER, expiry_of
+from domain.ledger.outcome import Outcome
 from domain.ledger.posting import HELD, POINTS, is_members
 from domain.ledger.wallet import Standing, Wallet, apply, assets_of, standing, wallet_from
 from domain.members.enrolment import Enrolled, enrol

@@ -22,9 +22,10 @@ from domain.commands.redemption import (
     return_stock,
 )
 from domain.ledger.command import Command, fingerprint_of
-from domain.ledger.commit import Ledger, Outcome
+from domain.ledger.commit import Ledger
 from domain.ledger.entry import Entry, Note
 from domain.ledger.joint import commit_jointly
+from domain.ledger.outcome import Outcome
 from domain.ledger.voucher import Voucher
 from domain.members.member import Member
 from tests.ledger.shop import POINT_PER_EURO, Shop

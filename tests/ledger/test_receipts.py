@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from domain.ledger.commit import Ledger, Outcome
+from domain.ledger.commit import Ledger
 from domain.ledger.entry import Entry
+from domain.ledger.outcome import Outcome
 from domain.members.member import Member, member_by_id
 from domain.problems import DuplicateReceipt, IdempotencyMismatch, InsufficientBalance
 from domain.programme.published import Programmes
