@@ -24,7 +24,7 @@ from domain.payments.webhook import hand_over
 from domain.problems import Problem
 from domain.store.clock import ClockMovedBack, SandboxClock
 from domain.store.codec import format_instant
-from notifications.worker import advance
+from notifications.advance import advance
 
 ISSUER: Final = "sandbox"
 STAFF_SUBJECT: Final = "sandbox"

@@ -14,7 +14,7 @@ from domain.ledger.entry import Entry, EntryKind
 from domain.ledger.plan import RunningPlan
 from domain.members.member import Member
 from domain.problems import InsufficientBalance, NotFound, WrongState
-from notifications.worker import advance
+from notifications.advance import advance
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import CASHBACK, Shop
 

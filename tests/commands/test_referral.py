@@ -15,7 +15,7 @@ from domain.members.enrolment import Enrolled, enrol
 from domain.members.member import Member, Profile
 from domain.members.referral import ALPHABET, invited_by, member_by_referral_code, referral_code_of
 from domain.problems import IdempotencyMismatch, InvalidInput
-from notifications.worker import advance
+from notifications.advance import advance
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import CASHBACK, Shop
 

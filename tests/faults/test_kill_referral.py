@@ -11,7 +11,7 @@ import pytest
 from domain.ledger.audit import audit
 from domain.settings import Settings
 from domain.store.connection import Store
-from notifications.worker import advance
+from notifications.advance import advance
 from tests.commands.test_referral import FINAL, PLAIN, friend_of, points
 from tests.faults.test_kill_worker import started, stopped
 from tests.ledger.conftest import OpenShop

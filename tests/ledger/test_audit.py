@@ -11,7 +11,8 @@ from domain.ledger.audit import AuditReport, audit
 from domain.ledger.posting import POINTS
 from domain.members.member import Member
 from domain.store.connection import Store
-from notifications.worker import Worker, advance
+from notifications.advance import advance
+from notifications.worker import Worker
 from tests.ledger.shop import CASHBACK, START, Shop, open_shop
 
 FADING = """

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from notifications.advance import advance
 from notifications.channel import Channel
 from notifications.firebase.bearer import FixedBearer
 from notifications.firebase.carrier import FirebaseCarrier
 from notifications.firebase.rate import Rate
 from notifications.office import Office
-from notifications.worker import advance
 from tests.ledger.shop import Shop
 from tests.notifications.phones import Phones
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 import pytest
 
 from notifications import cascades
+from notifications.advance import advance
 from notifications.delivery import delivery_of
 from notifications.recall import note_sent
 from notifications.recipient import recipient_of
-from notifications.worker import advance
 from tests.ledger.conftest import OpenShop
 from tests.notifications.customer import CASCADES, customer, phone_of
 from tests.notifications.office import opened_office

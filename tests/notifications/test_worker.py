@@ -12,7 +12,8 @@ import pytest
 from domain.ledger.commit import Ledger
 from domain.ledger.entry import EntryKind
 from domain.store.clock import ClockMovedBack, SandboxClock
-from notifications.worker import Worker, advance
+from notifications.advance import advance
+from notifications.worker import Worker
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import CASHBACK, Shop
 

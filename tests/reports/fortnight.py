@@ -8,7 +8,7 @@ from typing import Any
 from domain.ledger.posting import POINTS, is_members
 from domain.members.member import Member
 from domain.reports.report import Report, report
-from notifications.worker import advance
+from notifications.advance import advance
 from tests.ledger.shop import Shop
 
 PROGRAMME = """
