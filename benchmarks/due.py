@@ -23,9 +23,9 @@ from benchmarks.waiting import fill, member_name, opened_office, run_documents, 
 from domain.store.connection import Document
 from domain.store.slots import SLOTS, slot_of
 from notifications.agenda import MESSAGES, agenda
+from notifications.due_runs import due_members
 from notifications.office import Office, claim_run
 from notifications.run import Claim, Run, delivery_id
-from notifications.sending import due_members
 
 DUE: Final = 200
 LATER: Final = timedelta(days=30)

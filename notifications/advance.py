@@ -23,9 +23,9 @@ from domain.store.slots import SLOTS
 from notifications import cascades
 from notifications.agenda import MESSAGES, VALUE, Agenda, Kind, agenda
 from notifications.due import due_wallets, settle_wallets, work_birthdays, work_payments
+from notifications.due_runs import due_members, earliest_run
 from notifications.hearing import hear_again, hear_stale
 from notifications.office import Office
-from notifications.sending import due_members, earliest_run
 
 MAX_STALLED: Final = 20
 MAX_STALLED_MESSAGES: Final = 1_000

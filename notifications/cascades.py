@@ -15,10 +15,10 @@ from domain.store.codec import to_bson
 from domain.store.collections import RECIPIENTS
 from notifications.agenda import MESSAGES, Agenda, Kind, agenda
 from notifications.control import switches
+from notifications.due_runs import due_members, send_due
 from notifications.hearing import hear_again, hear_dates, hear_journal, hear_stale, hear_stored
 from notifications.office import Office
 from notifications.recall import recall_due
-from notifications.sending import due_members, send_due
 
 OVERLAP: Final = timedelta(seconds=2)
 """Entries are stored a little after the instant that they carry."""

@@ -21,12 +21,13 @@ from notifications.dates import ComingDate, coming
 from notifications.delivery import OPENED
 from notifications.engine import NO_ENTRY, Deferred, Go, HeldOut, Refused, Send
 from notifications.event import journal_query, signal_of
-from notifications.hearing import begun_by, live_runs, standing_of
+from notifications.hearing import live_runs
 from notifications.office import Office, Party, party_of
 from notifications.recipient import Place, Recipient, caps_of, recipient_of
 from notifications.run import NOT_STARTED, Run, RunArm, RunEvent, RunState, with_event
 from notifications.scene import NEAR, Scene, conditions_of, message_of, scene_of
 from notifications.signal import Signal
+from notifications.starting import begun_by, standing_of
 
 MAX_TURNS: Final = 1_000
 OPENED_AFTER: Final = timedelta(minutes=1)

@@ -4,9 +4,9 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from notifications.due_runs import send_due
 from notifications.hearing import hear_journal
 from notifications.office import Office
-from notifications.sending import send_due
 from tests.api.post import a_cascade, consents, inbox, later, publish, push, runs, said, tell, the_run, with_phone
 from tests.api.shop import Shop
 from tests.notifications.phones import Phones

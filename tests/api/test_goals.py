@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any, Final
 
-from notifications.sending import send_due
+from notifications.due_runs import send_due
 from tests.api.post import (
     a_cascade,
     consents,

@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 
 from notifications.advance import advance
+from notifications.due_runs import send_due
 from notifications.hearing import hear_journal
 from notifications.office import Office
-from notifications.sending import send_due
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import CASCADES, customer, phone_of
