@@ -16,7 +16,8 @@ from domain.ledger.posting import POINTS
 from domain.ledger.wallet import Wallet, standing
 from domain.members.birthday import next_birthday
 from domain.members.member import Member, stays, zone_of
-from domain.programme.cascade import CompiledCascade, DateEvent, TriggerSection
+from domain.programme.cascade import CompiledCascade
+from domain.programme.cascade_format import DateEvent, TriggerSection
 from domain.programme.programme import Programme
 from domain.programme.streaks import streak_standing
 from domain.programme.tiers import held, metric, review

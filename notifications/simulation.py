@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from domain.ledger.entry import entry_from
 from domain.money import to_minor
-from domain.programme.cascade import PLACE_EVENTS, CompiledCascade, DateEvent
+from domain.programme.cascade import CompiledCascade
+from domain.programme.cascade_format import PLACE_EVENTS, DateEvent
 from domain.store.codec import format_instant, parse_instant
 from notifications import engine
 from notifications.channel import Message

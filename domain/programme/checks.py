@@ -18,7 +18,8 @@ from babel.core import Locale, UnknownLocaleError
 from domain.ledger.expiry import Period, add_period
 from domain.money import AmountError, exponent, to_minor
 from domain.programme.badges import MAX_DISTINCT
-from domain.programme.cascade import check_cascades, conditions_in
+from domain.programme.cascade_checks import check_cascades
+from domain.programme.cascade_format import conditions_in
 from domain.programme.cel import ConditionError, facts_read, ids_compared, is_condition
 from domain.programme.cel import check as check_condition
 from domain.programme.fields import Amount, Cel, Model, Reference, TextsMark

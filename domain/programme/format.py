@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 from pydantic_core import PydanticCustomError
 
 from domain.ledger.expiry import ExpiryKind, Period, Rounding
-from domain.programme.cascade import Cascade
+from domain.programme.cascade_format import Cascade
 from domain.programme.fields import (
     MAX_ITEMS,
     BonusId,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from domain.programme.badges import BADGES
-from domain.programme.cascade import is_awaited
+from domain.programme.cascade_format import is_awaited
 from domain.programme.challenges import CHALLENGES
 from domain.programme.earning import Earnings
 from domain.programme.format import Definition

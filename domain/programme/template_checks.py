@@ -8,26 +8,16 @@ warning: the message goes out in the next language, or with the form `other`.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import orjson
 from babel.core import Locale, UnknownLocaleError
 
-from domain.programme.cascade import all_steps
-from domain.programme.template import (
-    Argument,
-    PatternError,
-    Rendered,
-    TemplateText,
-    arguments,
-    link_variables,
-    render,
-)
+from domain.programme.cascade_format import all_steps
+from domain.programme.format import Definition
+from domain.programme.template import Argument, PatternError, Rendered, TemplateText, arguments, link_variables, render
 from domain.programme.variables import Variable, VariableType, shared_variables, variables_of
-
-if TYPE_CHECKING:
-    from domain.programme.format import Definition
 
 Found = Iterator[tuple[str, str]]
 """Problems as (path, message)."""
@@ -54,7 +44,7 @@ class _Use:
     events: list[str] = field(default_factory=list)
 
 
-def check_templates(definition: "Definition") -> Found:
+def check_templates(definition: Definition) -> Found:
     """The errors."""
     locales, uses = definition.locales, _uses(definition)
     for index, prefix in enumerate(definition.messaging.links):
@@ -74,7 +64,7 @@ def check_templates(definition: "Definition") -> Found:
                 yield from _check_size(text, here, locale, use)
 
 
-def warn_of_templates(definition: "Definition") -> Found:
+def warn_of_templates(definition: Definition) -> Found:
     """What is worth knowing and keeps nothing from being published."""
     locales, uses = definition.locales, _uses(definition)
     for name, texts in definition.templates.items():
@@ -90,7 +80,7 @@ def warn_of_templates(definition: "Definition") -> Found:
                 yield from _missing_forms(text, f"{path}.{locale}", locale)
 
 
-def _uses(definition: "Definition") -> dict[str, _Use]:
+def _uses(definition: Definition) -> dict[str, _Use]:
     uses: dict[str, _Use] = {}
     for cascade in definition.cascades:
         for step, _ in all_steps(cascade.steps, ""):
@@ -103,7 +93,7 @@ def _uses(definition: "Definition") -> dict[str, _Use]:
     return uses
 
 
-def _is_read(definition: "Definition", locale: str, texts: Mapping[str, TemplateText]) -> bool:
+def _is_read(definition: Definition, locale: str, texts: Mapping[str, TemplateText]) -> bool:
     """Whether members of that language have the text in it, or in one that the programme names for them instead."""
     language, fallback = locale.partition("-")[0], definition.locales.fallback
     chain = (locale, language, *fallback.get(locale, fallback.get(language, ())))

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from domain.programme.cascade import ENTRY_EVENTS
+from domain.programme.cascade_format import ENTRY_EVENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.ledger.expiry import parse_period
-from domain.programme.cascade import Cascade, CompiledCascade, SendStep, compile_cascades
+from domain.programme.cascade import CompiledCascade, SendStep, compile_cascades
+from domain.programme.cascade_format import Cascade
 from notifications import engine
 from notifications.delivery import OPENED
 from notifications.engine import Conditions, Deferred, Go, HeldOut, Refused, Send, Standing

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from domain.programme.cascade import Cascade, compile_cascades
+from domain.programme.cascade import compile_cascades
+from domain.programme.cascade_format import Cascade
 from domain.programme.format import Location, Place
 from notifications.location import Ignored, Listener, Report, Transition, judge, listeners_to, ready
 
