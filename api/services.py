@@ -15,18 +15,9 @@ from domain.ledger.commit import Ledger
 from domain.payments.opening import open_provider
 from domain.programme.published import Programmes, ensure_first
 from domain.settings import Settings
-from domain.store.clock import Clock, SandboxClock, SystemClock
+from domain.store.clock import Clock, SandboxClock, open_clock
 from domain.store.connection import Store, opened_store
 from notifications.carriers import opened_carriers
-
-
-async def open_clock(store: Store, settings: Settings) -> Clock:
-    """The clock of the settings' mode."""
-    if not settings.sandbox:
-        return SystemClock()
-    clock = SandboxClock(store)
-    await clock.refresh()
-    return clock
 
 
 async def begin_time(clock: Clock, start_at: datetime | None) -> None:

@@ -1,6 +1,8 @@
 """Who may know whom (DESIGN §1), read from the imports and the names in the source."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -92,6 +94,19 @@ def test_the_environment_is_read_in_the_settings_only() -> None:
     }
 
     assert readers == {"domain/settings.py"}
+
+
+def test_the_command_starts_without_what_only_some_of_it_needs() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, api.command.cli; print(*sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+    assert "typer" in loaded
+    assert {*EDGE, "pymongo", "pydantic", "cel", "aiohttp", "httpx", "babel", "stripe"} & {*loaded} == set()
 
 
 def test_no_module_is_named_after_nothing() -> None:

@@ -29,13 +29,15 @@ from api.auth.tokens import open_tokens
 from api.command.replay import Receipt, read_receipts
 from api.command.screen import SCREEN, show_replay
 from api.command.serve import Plan, bound, start, stop_all
-from api.services import open_clock
+from domain.failure import Failure
 from domain.members.member import member_by_reference
 from domain.partners.partner import create_partner, find_partner, proves
 from domain.partners.scopes import PARTNER_SCOPES, STAFF_SCOPES
 from domain.settings import FCM_URL, Settings
+from domain.store.clock import open_clock
 from domain.store.connection import opened_store
-from notifications.phone.process import PHONE_PORT, running_phones
+from notifications.phone.address import PHONE_PORT
+from notifications.phone.process import running_phones
 from notifications.phone.terminal import NoPhones, watch
 
 PROJECT: Final = Path(__file__).parents[2]
@@ -50,7 +52,7 @@ _QUERY: Final = "{ me { tier { tier { name } } wallet { points { available } cas
 _REGISTER: Final = "mutation ($input: DeviceInput!) { registerDevice(input: $input) { __typename } }"
 
 
-class DemoFailed(Exception):  # noqa: N818 -- says what is the case
+class DemoFailed(Failure):
     """The demo cannot run; the message says why and what to do."""
 
 

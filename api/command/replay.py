@@ -22,6 +22,8 @@ from zoneinfo import ZoneInfo
 import httpx
 import orjson
 
+from domain.failure import Failure
+
 MAX_BATCH: Final = 50
 MAX_BATCH_BYTES: Final = 48 * 1024
 MAX_RECEIPTS: Final = 1_000_000
@@ -55,11 +57,11 @@ ADVANCE: Final = "mutation Advance($to: DateTime!) { advanceClock(to: $to) { now
 MUTATIONS: Final = '{ __type(name: "Mutation") { fields { name } } }'
 
 
-class ReceiptsInvalid(Exception):  # noqa: N818 -- says what is the case
+class ReceiptsInvalid(Failure):
     """The receipts cannot be read; the message names the line."""
 
 
-class ReplayFailed(Exception):  # noqa: N818 -- says what is the case
+class ReplayFailed(Failure):
     """The replay cannot go on; what was recorded stays, and the same command goes on from there."""
 
 

@@ -1,10 +1,9 @@
-"""What long commands show a person: a progress bar that moves, and what came out, in a few lines.
+"""What long commands show a person: a progress bar that moves, and what became of a replay, in a few lines.
 
 Where the output is no terminal there is no bar, only the outcome.
 """
 
-from collections.abc import Collection, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -21,17 +20,13 @@ from rich.progress import (
 from rich.text import Text
 
 from api.command.replay import Receipt, Summary, replay
-from domain.ledger.audit import AuditReport, audit
-from domain.store.connection import Store
-from notifications.phone.process import phones_url, running_phones
-from notifications.phone.terminal import watch
 
 SCREEN: Final = Console(highlight=False, soft_wrap=True)
 
 
 def show_replay(receipts: Sequence[Receipt], *, url: str, client_id: str, client_secret: str) -> Summary:
     """Replays the receipts behind a progress bar and prints the summary. Raises ReplayFailed."""
-    with _progress("receipts") as progress:
+    with progress_of("receipts") as progress:
         task = progress.add_task("Replaying", total=len(receipts))
 
         def on_progress(done: int, at: datetime) -> None:
@@ -52,51 +47,8 @@ def summary_lines(summary: Summary) -> list[str]:
     return lines
 
 
-async def show_audit(store: Store) -> AuditReport:
-    """Audits behind a progress bar and prints what it found."""
-    with _progress("entries") as progress:
-        task = progress.add_task("Auditing", total=None)
-        report = await audit(store, progress=lambda done, all_: progress.update(task, completed=done, total=all_))
-    for line in report_lines(report):
-        SCREEN.print(line, markup=False)
-    return report
-
-
-def show_phones(port: int, *, endpoints: Collection[str] = ()) -> None:
-    """Starts the phones, or joins those on the port, and prints what they show, until Ctrl-C.
-
-    Raises NoPhones where another program has the port, and PhonesFailed.
-    """
-    with suppress(KeyboardInterrupt), ExitStack() as stack:
-        try:
-            url = stack.enter_context(running_phones(port))
-            SCREEN.print(f"Phones    {url}/  (this address is WALLET_FCM_URL for a sandbox without credentials)")
-        except OSError:
-            url = phones_url(port)
-            SCREEN.print(f"Phones    {url}/  (they were running before)")
-        watch(url, SCREEN, endpoints=endpoints)
-
-
-def report_lines(report: AuditReport) -> list[str]:
-    """The audit's report in words."""
-    looked_at = f"{report.members:,} wallets, {report.entries:,} entries and {report.refusals:,} refusals"
-    if report.ok:
-        lines = [f"All is well: {looked_at} agree with each other and with every sum ({report.seconds:.1f} s)."]
-    else:
-        lines = [f"{report.difference_count:,} differences in {looked_at} ({report.seconds:.1f} s):"]
-    for each in report.differences:
-        where = " ".join(part for part in (each.member, each.entry) if part)
-        lines.append(f"  {where or 'everywhere'}: {each.what}")
-    if not report.accounts_compared:
-        lines.append("  The programme's accounts could not be compared; run the audit again when it is quieter.")
-    if report.uncounted:
-        lines.append(
-            f"  {report.uncounted:,} entries have yet to be summed by a worker; their slots were not compared."
-        )
-    return lines
-
-
-def _progress(unit: str) -> Progress:
+def progress_of(unit: str) -> Progress:
+    """A bar that counts the unit and says how fast."""
     return Progress(
         TextColumn("{task.description:>12}"),
         BarColumn(),

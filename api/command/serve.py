@@ -18,7 +18,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from multiprocessing.connection import wait
@@ -31,18 +31,20 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
-from api.context import Services
+from api.command.stopping import STOPPING, stopping, until_stopped
+from api.command.work import worker_of
 from api.edge.app import build_app
 from api.edge.limits import MAX_BODY_BYTES
 from api.edge.logs import configure_logs
 from api.edge.write_timeout import ImpatientHttp, ImpatientWebSockets
 from api.schema import build_schema
-from api.services import begin_time, ensure_programme, open_clock, opened_services
+from api.services import begin_time, ensure_programme, opened_services
+from domain.failure import Failure
 from domain.programme.published import Programmes
 from domain.settings import Settings
+from domain.store.clock import open_clock
 from domain.store.connection import opened_store
 from domain.store.embedded import open_embedded
-from notifications.worker import Worker
 
 GRACE_SECONDS: Final = 5
 KILL_SECONDS: Final = 15.0
@@ -50,14 +52,13 @@ MAX_PROCESSES: Final = 64
 DEATHS: Final = 5
 DEATHS_WITHIN_SECONDS: Final = 60.0
 BACKLOG: Final = 2048
-_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS: Final = 0.2
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
 _LOG: Final = structlog.get_logger(__name__)
 
 
-class PortTaken(Exception):  # noqa: N818 -- says what is the case
+class PortTaken(Failure):
     """The address cannot be listened on."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
@@ -66,7 +67,7 @@ class PortTaken(Exception):  # noqa: N818 -- says what is the case
         )
 
 
-class ServerFailed(Exception):  # noqa: N818 -- says what is the case
+class ServerFailed(Failure):
     """Server processes died too often to go on; their log says why."""
 
     def __init__(self) -> None:
@@ -97,12 +98,6 @@ def serve(plan: Plan, *, processes: int = 1) -> None:
     _supervise(plan, processes)
 
 
-def work(settings: Settings) -> None:
-    """Run a worker until told to stop. Raises what `opened_services` raises."""
-    configure_logs()
-    uvloop.run(_work(settings))
-
-
 @contextmanager
 def bound(plan: Plan) -> Iterator[socket.socket]:
     """A socket on the plan's address that does not listen yet. Raises PortTaken."""
@@ -124,14 +119,14 @@ async def serve_one(plan: Plan, sock: socket.socket) -> None:
         app = build_app(services, build_schema(sandbox=plan.settings.sandbox))
         _spare_the_collector()
         server = _Server(http_config(app, plan.settings))
-        stop = _stopping(server)
+        stop = stopping(at_once=server.give_up)
         jobs = [asyncio.create_task(server.serve(sockets=[sock]), name="http")]
-        worker = _worker(services) if plan.worker else None
+        worker = worker_of(services) if plan.worker else None
         if worker is not None:
             jobs.append(asyncio.create_task(worker.run(), name="worker"))
         host, port = sock.getsockname()[:2]
         _LOG.info("serving", host=host, port=port, mode=plan.settings.mode.value, worker=plan.worker)
-        await _until_stopped(stop, jobs)
+        await until_stopped(stop, jobs)
         server.should_exit = True
         await app.state.live.close()
         if worker is not None:
@@ -147,55 +142,16 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _work(settings: Settings) -> None:
-    async with opened_services(settings, serves=False) as services:
-        worker = _worker(services)
-        stop = _stopping(None)
-        jobs = [asyncio.create_task(worker.run(), name="worker")]
-        _LOG.info("working", mode=settings.mode.value)
-        await _until_stopped(stop, jobs)
-        worker.stop()
-        await asyncio.gather(*jobs)
-    _LOG.info("stopped")
-
-
-def _worker(services: Services) -> Worker:
-    return Worker(services.store, services.clock, services.ledger, provider=services.provider, office=services.office)
-
-
-async def _until_stopped(stop: asyncio.Event, jobs: list[asyncio.Task[None]]) -> None:
-    """Returns when asked to stop, or when a job ended before that; its error comes out when it is awaited."""
-    asked = asyncio.create_task(stop.wait())
-    await asyncio.wait([asked, *jobs], return_when=asyncio.FIRST_COMPLETED)
-    asked.cancel()
-    with suppress(asyncio.CancelledError):
-        await asked
-
-
-def _stopping(server: uvicorn.Server | None) -> asyncio.Event:
-    """Set by a signal, or when the supervisor is gone; a second signal does not wait for what is under way."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def asked() -> None:
-        if stop.is_set() and server is not None:
-            server.force_exit = True
-        stop.set()
-
-    for each in _STOPPING:
-        loop.add_signal_handler(each, asked)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        loop.add_reader(parent.sentinel, stop.set)
-    return stop
-
-
 class _Server(uvicorn.Server):
     """Leaves the signals to us: more than the HTTP server has to stop."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    def give_up(self) -> None:
+        """Waits no longer for what is under way."""
+        self.force_exit = True
 
 
 def http_config(app: Starlette, settings: Settings, *, port: int = 0) -> uvicorn.Config:
@@ -221,7 +177,7 @@ def http_config(app: Starlette, settings: Settings, *, port: int = 0) -> uvicorn
 def _supervise(plan: Plan, processes: int) -> None:
     """Runs the plan in so many processes, until a signal. Raises ServerFailed."""
     told: list[int] = []
-    before = {each: signal.signal(each, lambda number, _frame: told.append(number)) for each in _STOPPING}
+    before = {each: signal.signal(each, lambda number, _frame: told.append(number)) for each in STOPPING}
     with ExitStack() as stack:
         stack.callback(lambda: [signal.signal(each, handler) for each, handler in before.items()])
         if plan.settings.mongodb_url is None:

@@ -22,6 +22,7 @@ from api.access import Anonymous, Caller, PartnerCaller, StaffCaller
 from api.edge.documents import RequestError
 from api.edge.errors import ExposedError
 from api.edge.limits import MAX_BODY_BYTES
+from domain.failure import Failure
 from domain.store.connection import Store
 from domain.store.persisted import document_of, hash_of, register_document
 
@@ -36,7 +37,7 @@ MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 _HASH_LENGTH: Final = 64
 
 
-class ManifestInvalid(ValueError):  # noqa: N818 -- says what is the case
+class ManifestInvalid(Failure):
     """A manifest of trusted documents cannot be used."""
 
 

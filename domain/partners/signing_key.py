@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pymongo.errors import DuplicateKeyError
 
 from domain.derived_key import derive_key
+from domain.failure import Failure
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 
@@ -44,7 +45,7 @@ _PURPOSE: Final = "signing-keys"
 _NONCE_BYTES: Final = 12
 
 
-class KeysLocked(Exception):  # noqa: N818 -- says what is the case
+class KeysLocked(Failure):
     """The stored signing keys cannot be opened: they were made under another WALLET_SECRET."""
 
 

@@ -15,11 +15,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
+from domain.failure import Failure
+
 TOLERANCE_SECONDS: Final = 300
 """How old a webhook may be (SEMANTICS §6.3), by the machine's clock: who signs it is outside the sandbox's time."""
 
 
-class ProviderUnavailable(Exception):  # noqa: N818 -- says what is the case
+class ProviderUnavailable(Failure):
     """Whether it happened is not known; the same call with the same key finds out."""
 
 

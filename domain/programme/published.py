@@ -16,6 +16,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from domain.failure import Failure
 from domain.programme.definition import (
     Checked,
     DefinitionInvalid,
@@ -37,7 +38,7 @@ RETRY_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.0)
 _LOG: Final = structlog.get_logger(__name__)
 
 
-class NoProgramme(Exception):  # noqa: N818 - says what is the case
+class NoProgramme(Failure):
     """Nothing was ever published here."""
 
     def __init__(self) -> None:

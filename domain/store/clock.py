@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
+from domain.settings import Settings
 from domain.store.codec import epoch_ms, from_epoch_ms, to_bson
 from domain.store.connection import Store
 
@@ -133,6 +134,15 @@ class SandboxClock:
     async def _read_offset(self) -> int | None:
         document = await self._documents.find_one({"_id": _HAND})
         return None if document is None else int(document["offset_ms"])
+
+
+async def open_clock(store: Store, settings: Settings) -> Clock:
+    """The clock of the settings' mode."""
+    if not settings.sandbox:
+        return SystemClock()
+    clock = SandboxClock(store)
+    await clock.refresh()
+    return clock
 
 
 def _forget(task: asyncio.Task[None]) -> None:

@@ -18,6 +18,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
+from domain.failure import Failure
 from domain.settings import Settings
 from domain.store import collections
 from domain.store.codec import TYPE_REGISTRY
@@ -34,7 +35,7 @@ WRITE_MS: Final = 15_000
 SOCKET_MS: Final = 20_000
 
 
-class StoreUnavailable(Exception):  # noqa: N818 -- says what is the case
+class StoreUnavailable(Failure):
     """The server does not answer, or is none that this program can work with; the message says which."""
 
 

@@ -30,6 +30,8 @@ from typing import Any, Final, Self
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from domain.failure import Failure
+
 REPLICA_SET: Final = "wallet"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
@@ -47,7 +49,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _DOCKER: Final = "docker run -d -p 27017:27017 mongo:8 --replSet wallet"
 
 
-class EmbeddedUnavailable(Exception):  # noqa: N818 -- says what is the case, as the problems of the contract do
+class EmbeddedUnavailable(Failure):
     """There is no embedded server to be had; the message says why and what to do instead."""
 
     def __init__(self, reason: str) -> None:

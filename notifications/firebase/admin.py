@@ -22,7 +22,7 @@ from firebase_admin import auth, credentials, exceptions, messaging
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 
-from domain.settings import Settings
+from domain.settings import Settings, SettingsError
 from notifications.channel import Endpoint, EndpointKind, Message, MessageCategory, Platform
 
 MAX_PAYLOAD_BYTES: Final = 4_096
@@ -36,8 +36,11 @@ _NO_LABEL: Final = re.compile(r"[^a-zA-Z0-9\-_.~%]", re.ASCII)
 _DIGEST: Final = 8
 
 
-class FirebaseUnusable(Exception):  # noqa: N818 -- says what is the case
-    """What the operator gave cannot be used; the message says why."""
+class FirebaseUnusable(SettingsError):  # noqa: N818 -- says what is the case
+    """What the operator gave cannot be used; the problem says why."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__((problem,))
 
 
 class Unreachable(Exception):  # noqa: N818 -- says what is the case

@@ -14,15 +14,15 @@ from typing import Final
 
 import uvloop
 
+from domain.failure import Failure
+from notifications.phone.address import HOST, phones_url
 from notifications.phone.stand_in import run_stand_in
 
-HOST: Final = "127.0.0.1"
-PHONE_PORT: Final = 8085
 READY_SECONDS: Final = 30.0
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
 
-class PhonesFailed(Exception):  # noqa: N818 -- says what is the case
+class PhonesFailed(Failure):
     """The stand-in does not run; its standard error says why."""
 
     def __init__(self) -> None:
@@ -49,11 +49,6 @@ def running_phones(port: int = 0) -> Iterator[str]:
     finally:
         process.kill()
         process.join()
-
-
-def phones_url(port: int) -> str:
-    """Where phones on the port are found."""
-    return f"http://{HOST}:{port}"
 
 
 def _serve(sock: socket.socket, ready: Event) -> None:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from domain.failure import Failure
+
 WIDTH: Final = 60
 _VERBS: Final[Mapping[str, str]] = {
     "SHOWN": "shows",
@@ -18,7 +20,7 @@ _VERBS: Final[Mapping[str, str]] = {
 }
 
 
-class NoPhones(Exception):  # noqa: N818 -- says what is the case
+class NoPhones(Failure):
     """Nothing at the address answers as the stand-in does, or not any more."""
 
     def __init__(self, url: str) -> None:
