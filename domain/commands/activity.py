@@ -17,7 +17,6 @@ from domain.ledger.draft import Draft, Situation
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.expiry import local_date, start_of_day
-from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.members.member import Member, member_facts
 from domain.problems import InvalidInput, LimitReached, NotEligible, NotFound, Problem
 from domain.programme.earning import Earnings, earn_event
@@ -171,11 +170,7 @@ def activity_entry(activity: Activity, event: str, earned: Earnings, situation: 
     occurred_at = activity.occurred_at or situation.now
     facts = member_facts(activity.member, situation.wallet, situation.programme, at=situation.now)
     draft = Draft(situation, EntryKind.ACTIVITY, occurred_at)
-    origin = EntryKind.ACTIVITY.value
-    cashback = f"cashback/{situation.programme.currency}"
-    draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
-    draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
-    draft.issue_all(earned)
+    draft.give(earned)
     draft.advance(
         event_happening(
             situation,

@@ -5,7 +5,6 @@ from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.due import SYSTEM
 from domain.ledger.entry import Changes, Entry, EntryKind
-from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.referral import Referral
 from domain.members.member import Member, member_facts
 from domain.programme.earning import earn_event
@@ -32,10 +31,7 @@ def decide_joining(member: Member, situation: Situation) -> Entry:
     draft = Draft(situation, EntryKind.JOIN, member.joined_at)
     facts = member_facts(member, wallet, programme, at=situation.now)
     earned = earn_event(programme, JOINED, occurred_at=member.joined_at, member=facts, usage=wallet.usage)
-    origin = EntryKind.JOIN.value
-    draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
-    draft.award(f"cashback/{programme.currency}", earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
-    draft.issue_all(earned)
+    draft.give(earned)
     draft.advance(event_happening(situation, member, facts, event=JOINED, occurred_at=member.joined_at))
     return draft.entry(
         changes=Changes(

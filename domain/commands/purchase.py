@@ -14,7 +14,6 @@ from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind, Purchase, entry_id
 from domain.ledger.expiry import local_date
 from domain.ledger.journal import Journal
-from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.referral import with_purchase
 from domain.ledger.visit import visits_added
 from domain.ledger.voucher import VoucherEnd, VoucherStatus
@@ -76,9 +75,7 @@ def decide_purchase(receipt: Receipt, situation: Situation) -> Entry | Problem:
     visits = visits_added(wallet.recent_purchases, occurred_at)
     happening = purchase_happening(situation, receipt.member, facts, event=event, visits=visits)
     earned = earn_purchase(programme, event, member=facts, usage=wallet.usage, facts=happening.facts)
-    draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=EntryKind.PURCHASE.value)
-    draft.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=EntryKind.PURCHASE.value)
-    draft.issue_all(earned)
+    draft.give(earned)
     draft.advance(happening)
     return draft.entry(
         changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=happening.day, visits=visits),

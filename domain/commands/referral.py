@@ -18,15 +18,14 @@ from domain.ledger.due import SYSTEM
 from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.expiry import local_date, start_of_day
 from domain.ledger.joint import commit_jointly
-from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.referral import Qualifying, Referral, referral_from
 from domain.ledger.wallet import Wallet
 from domain.members.enrolment import joined
 from domain.members.member import member_by_id
-from domain.money import to_minor
 from domain.problems import LimitReached, NotFound, Problem
-from domain.programme.earning import ExplanationRow, UsageChange
+from domain.programme.earning import UsageChange
 from domain.programme.format import FixedAward
+from domain.programme.mechanism import fixed
 from domain.programme.period import EVER, next_start, period_key
 
 REFERRAL: Final = "referral"
@@ -130,18 +129,11 @@ def decide_friend(situation: Situation) -> Entry | Problem:
 
 def _awarded(draft: Draft, award: FixedAward, changes: Changes) -> Entry:
     """The entry that gives the award."""
-    currency, origin = draft.situation.programme.currency, EntryKind.REFERRAL.value
-    points, cashback_minor = award.points or 0, to_minor(award.cashback, currency) if award.cashback else 0
-    draft.award(POINTS, points, source=POINT_AWARDS, origin=origin)
-    draft.award(f"cashback/{currency}", cashback_minor, source=CASHBACK_AWARDS, origin=origin)
-    if award.voucher is not None:
-        draft.issue(award.voucher)
-    if award.bonus is not None:
-        draft.grant(award.bonus)
+    earned = fixed(award, section=REFERRAL, identifier=REFERRAL, currency=draft.situation.programme.currency)
+    draft.give(earned)
     idle_until = draft.idle_until() if draft.postings else {}
     return draft.entry(
-        changes=replace(changes, lifetime_points=points, idle_until=idle_until),
-        explanation=(ExplanationRow(REFERRAL, REFERRAL, points, cashback_minor),),
+        changes=replace(changes, lifetime_points=earned.points, idle_until=idle_until), explanation=earned.rows
     )
 
 

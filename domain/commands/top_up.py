@@ -11,7 +11,6 @@ from domain.commands.happening import event_happening
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.expiry import Period, add_period
-from domain.ledger.posting import CASHBACK_AWARDS, POINT_AWARDS, POINTS
 from domain.ledger.wallet import Wallet, standing
 from domain.members.member import Member, member_facts
 from domain.money import to_decimal, to_minor
@@ -119,13 +118,10 @@ def decide_top_up(top_up: TopUp, situation: Situation) -> Entry | Problem:
     )
     if problem is not None and not top_up.is_paid:
         return problem
-    origin = EntryKind.TOP_UP.value
     draft.award(prepaid, top_up.amount_minor, source=top_up.source, origin=_paid_origin(top_up))
     facts, amount_minor = member_facts(top_up.member, wallet, programme, at=now), top_up.amount_minor
     earned = earn_event(programme, EVENT, occurred_at=now, member=facts, usage=wallet.usage, amount_minor=amount_minor)
-    draft.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
-    draft.award(f"cashback/{top_up.currency}", earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
-    draft.issue_all(earned)
+    draft.give(earned)
     advanced = draft.advance(
         event_happening(situation, top_up.member, facts, event=EVENT, occurred_at=now, amount_minor=amount_minor)
     )

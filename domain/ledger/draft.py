@@ -200,8 +200,11 @@ class Draft:
         self.vouchers.append(voucher)
         return voucher
 
-    def issue_all(self, earned: Earnings) -> None:
-        """Issue the vouchers and grant the bonuses of what an event earned."""
+    def give(self, earned: Earnings) -> None:
+        """Credit the points and the cashback that an event earned, issue its vouchers, grant its bonuses."""
+        cashback, origin = f"cashback/{self.situation.programme.currency}", self.kind.value
+        self.award(POINTS, earned.points, source=POINT_AWARDS, origin=origin)
+        self.award(cashback, earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
         for voucher in earned.vouchers:
             self.issue(voucher.kind, keeps_from_minor=voucher.keeps_from_minor or None, sku=voucher.sku)
         for bonus in earned.bonuses:
@@ -215,10 +218,7 @@ class Draft:
         """
         assert self.advanced is None, happening
         self.advanced = advanced = advance(self.situation.wallet.progress, happening)
-        cashback, origin = f"cashback/{self.situation.programme.currency}", self.kind.value
-        self.award(POINTS, advanced.earned.points, source=POINT_AWARDS, origin=origin)
-        self.award(cashback, advanced.earned.cashback_minor, source=CASHBACK_AWARDS, origin=origin)
-        self.issue_all(advanced.earned)
+        self.give(advanced.earned)
         return advanced
 
     def revived(self, voucher: Voucher) -> Voucher:
