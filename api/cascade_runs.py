@@ -7,11 +7,9 @@ import strawberry
 
 from api.context import Context, Info
 from api.described import described
-from api.edge.errors import InvalidValue
 from api.node import Node
-from api.pages import PageInfo, page, window
-from domain.store.codec import epoch_ms, from_epoch_ms
-from notifications.run import Run, RunArm, RunState, run_from
+from api.pages import MOMENT, Connection, connection, moment, window
+from notifications.run import Run, RunArm, RunState, find_run, runs_of
 
 RUNS: Final = "cascadeRuns"
 
@@ -41,19 +39,6 @@ class CascadeRun(Node):
 
 
 @strawberry.type
-class CascadeRunEdge:
-    cursor: str
-    node: CascadeRun
-
-
-@strawberry.type
-class CascadeRunConnection:
-    edges: list[CascadeRunEdge]
-    nodes: list[CascadeRun]
-    page_info: PageInfo
-
-
-@strawberry.type
 class CascadeRunQuery:
     @described("Why a member got, or did not get, the messages of a cascade. scope: staff:members")
     async def cascade_runs(
@@ -63,36 +48,17 @@ class CascadeRunQuery:
         cascade: strawberry.ID | None = None,
         first: int = 20,
         after: str | None = None,
-    ) -> CascadeRunConnection:
-        asked = window(RUNS, first, after)
-        wanted: dict[str, object] = {"member": member}
-        if cascade is not None:
-            wanted["cascade"] = cascade
-        match asked.after:
-            case None:
-                pass
-            case (int(started_ms), str(identifier)):
-                started_at = from_epoch_ms(started_ms)
-                wanted["$or"] = [
-                    {"started_at": {"$lt": started_at}},
-                    {"started_at": started_at, "_id": {"$lt": identifier}},
-                ]
-            case _:
-                raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
-        found = info.context.wallet.store.runs.find(wanted).sort([("started_at", -1), ("_id", -1)]).limit(asked.fetch)
-        nodes = [run_type(run_from(document)) async for document in found]
-        read = page(RUNS, asked, items=nodes, key=lambda node: (epoch_ms(node.started_at), str(node.id)))
-        return CascadeRunConnection(
-            edges=[CascadeRunEdge(cursor=each, node=node) for each, node in zip(read.cursors, read.nodes, strict=True)],
-            nodes=read.nodes,
-            page_info=read.page_info,
-        )
+    ) -> Connection[CascadeRun]:
+        asked, store = window(RUNS, first, after, by=MOMENT), info.context.wallet.store
+        runs = await runs_of(store, member, cascade=cascade, limit=asked.fetch, after=asked.after_moment)
+        nodes = [run_type(run) for run in runs]
+        return connection(RUNS, asked, items=nodes, key=lambda node: moment(node.started_at, str(node.id)))
 
 
 async def one_run(context: Context, identifier: str) -> CascadeRun | None:
     """The run of that id."""
-    document = await context.wallet.store.runs.find_one({"_id": identifier})
-    return None if document is None else run_type(run_from(document))
+    run = await find_run(context.wallet.store, identifier)
+    return None if run is None else run_type(run)
 
 
 def run_type(run: Run) -> CascadeRun:

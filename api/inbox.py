@@ -11,8 +11,7 @@ from api.context import Context, Info, require_member
 from api.described import described
 from api.edge.errors import InvalidValue
 from api.node import Node
-from api.pages import PageInfo, page, window
-from domain.store.codec import epoch_ms, from_epoch_ms
+from api.pages import MOMENT, Connection, connection, moment, window
 from notifications.channel import MessageCategory
 from notifications.inbox import MAX_MARKED, item_of, items_added, items_of, mark_read, unread_count
 from notifications.inbox import InboxItem as InboxItemRecord
@@ -30,19 +29,6 @@ class InboxItem(Node):
     sent_at: datetime
     read_at: datetime | None
     cascade: strawberry.ID | None
-
-
-@strawberry.type
-class InboxEdge:
-    cursor: str
-    node: InboxItem
-
-
-@strawberry.type
-class InboxConnection:
-    edges: list[InboxEdge]
-    nodes: list[InboxItem]
-    page_info: PageInfo
 
 
 @strawberry.type
@@ -73,26 +59,14 @@ class InboxSubscription:
 
 async def inbox_connection(
     context: Context, member: str, *, first: int, after: str | None, unread_only: bool
-) -> InboxConnection:
+) -> Connection[InboxItem]:
     """A page of the member's messages, newest first."""
-    asked = window(INBOX, first, after)
-    seen: tuple[datetime, str] | None = None
-    if asked.after is not None:
-        match asked.after:
-            case (int(sent_ms), str(identifier)):
-                seen = (from_epoch_ms(sent_ms), identifier)
-            case _:
-                raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
+    asked, services = window(INBOX, first, after, by=MOMENT), context.wallet
     items = await items_of(
-        context.wallet.store, member, now=context.now, limit=asked.fetch, unread_only=unread_only, after=seen
+        services.store, member, now=context.now, limit=asked.fetch, unread_only=unread_only, after=asked.after_moment
     )
     nodes = [inbox_item_type(item) for item in items]
-    found = page(INBOX, asked, items=nodes, key=lambda node: (epoch_ms(node.sent_at), str(node.id)))
-    return InboxConnection(
-        edges=[InboxEdge(cursor=cursor, node=node) for cursor, node in zip(found.cursors, found.nodes, strict=True)],
-        nodes=found.nodes,
-        page_info=found.page_info,
-    )
+    return connection(INBOX, asked, items=nodes, key=lambda node: moment(node.sent_at, str(node.id)))
 
 
 async def member_unread_count(context: Context, member: str) -> int:

@@ -22,21 +22,22 @@ from api.described import described
 from api.devices import Device, member_devices
 from api.edge.errors import InvalidValue
 from api.faults import Faults, given, plain
-from api.inbox import InboxConnection, inbox_connection, member_unread_count
+from api.inbox import InboxItem, inbox_connection, member_unread_count
 from api.member_code import MemberCode, member_code
 from api.member_sessions import MemberSession, member_sessions
 from api.node import Node
+from api.pages import Connection
 from api.plans import PlanStatus, plan_status
 from api.preferences import NotificationPreferences, member_preferences
 from api.problems import IdempotencyMismatch, InvalidInput, told
 from api.profiles import Profile, ProfileInput, profile_type, read_profile, referral_code
 from api.referrals import ReferralStatus, referral_status
-from api.rewards import RewardConnection, reward_connection
+from api.rewards import Reward, reward_connection
 from api.scalars import IdempotencyKey
 from api.stamp_cards import StampCardStatus, stamp_cards
 from api.streaks import StreakStatus, streak_statuses
 from api.tiers import TierStatus, tier_status
-from api.vouchers import Voucher, VoucherConnection, voucher_connection, voucher_type
+from api.vouchers import Voucher, voucher_connection, voucher_type
 from api.wallet import Wallet, wallet_type
 from domain.ledger.command import fingerprint_of
 from domain.ledger.due import as_settled
@@ -112,7 +113,7 @@ class Member(Node):
         first: int = 20,
         after: str | None = strawberry.UNSET,
         unread_only: bool | None = False,
-    ) -> InboxConnection:
+    ) -> Connection[InboxItem]:
         return await inbox_connection(
             info.context, str(self.id), first=first, after=given(after), unread_only=bool(unread_only)
         )
@@ -144,7 +145,7 @@ class Member(Node):
     @described("Rewards that this member may see; `affordable` keeps those within the available points.")
     async def rewards(
         self, info: Info, *, first: int = 20, after: str | None = strawberry.UNSET, affordable: bool | None = False
-    ) -> RewardConnection:
+    ) -> Connection[Reward]:
         return await reward_connection(
             info.context,
             self.state,
@@ -161,7 +162,7 @@ class Member(Node):
         first: int = 20,
         after: str | None = strawberry.UNSET,
         status: VoucherStatus | None = strawberry.UNSET,
-    ) -> VoucherConnection:
+    ) -> Connection[Voucher]:
         return await voucher_connection(
             info.context, str(self.id), locale=self.locale, first=first, after=given(after), status=given(status)
         )

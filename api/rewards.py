@@ -9,9 +9,8 @@ from typing import Final
 import strawberry
 
 from api.context import Context
-from api.edge.errors import InvalidValue
 from api.node import Node
-from api.pages import PageInfo, page, window
+from api.pages import Connection, connection, window
 from api.scalars import Long
 from domain.commands.redemption import RewardBlock, block_of, stock_left
 from domain.ledger.due import as_settled
@@ -47,26 +46,11 @@ class Reward(Node):
     blocked: RewardBlock | None = strawberry.field(description="Why this member cannot have it now; null when he can.")
 
 
-@strawberry.type
-class RewardEdge:
-    cursor: str
-    node: Reward
-
-
-@strawberry.type
-class RewardConnection:
-    edges: list[RewardEdge]
-    nodes: list[Reward]
-    page_info: PageInfo
-
-
 async def reward_connection(
     context: Context, wallet: Wallet, *, locale: str, first: int, after: str | None, affordable: bool
-) -> RewardConnection:
+) -> Connection[Reward]:
     """A page of the rewards for the member of that wallet, at the instant of the request."""
-    asked = window(REWARDS, first, after)
-    if asked.after is not None and [type(each) for each in asked.after] != [int, str]:
-        raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
+    asked = window(REWARDS, first, after, by=(int, str))
     programme = context.wallet.programmes.current
     settled = as_settled(wallet, programme, context.now)
     within = standing(settled, POINTS, context.now).available if affordable else None
@@ -87,12 +71,7 @@ async def reward_connection(
         )
         for reward in rewards[: asked.fetch]
     ]
-    found = page(REWARDS, asked, items=nodes, key=lambda node: (int(node.cost), str(node.id)))
-    return RewardConnection(
-        edges=[RewardEdge(cursor=cursor, node=node) for cursor, node in zip(found.cursors, found.nodes, strict=True)],
-        nodes=found.nodes,
-        page_info=found.page_info,
-    )
+    return connection(REWARDS, asked, items=nodes, key=lambda node: (int(node.cost), str(node.id)))
 
 
 async def programme_rewards(context: Context, programme: Programme, locale: str) -> list[Reward]:

@@ -1,9 +1,12 @@
 """The schema: the nouns put together. A sandbox has a few fields more; production does not know them at all."""
 
 from functools import cache
+from typing import Any
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.name_converter import NameConverter
+from strawberry.types.base import StrawberryObjectDefinition, StrawberryType
 
 from api.activities import ActivityMutation
 from api.adjustments import AdjustmentMutation
@@ -19,9 +22,9 @@ from api.donations import DonationMutation
 from api.feedback import FeedbackMutation
 from api.gifts import GiftMutation
 from api.inbox import InboxMutation, InboxSubscription
-from api.lookup import NodeQuery
 from api.members import MemberMutation, MemberQuery
 from api.nearby import NearbyQuery
+from api.nodes import NodeQuery
 from api.partners import PartnerMutation, PartnerQuery
 from api.payments import PaymentMutation
 from api.plan_changes import PlanMutation
@@ -105,6 +108,13 @@ class MutationInSandbox(Mutation, SandboxMutation):
     pass
 
 
+class _Names(NameConverter):
+    """The inbox's connection is called after the inbox, and not after its items, as the contract has it."""
+
+    def from_generic(self, generic_type: StrawberryObjectDefinition, types: list[StrawberryType | type[Any]]) -> str:
+        return super().from_generic(generic_type, types).replace("InboxItem", "Inbox")
+
+
 @cache
 def build_schema(*, sandbox: bool) -> strawberry.Schema:
     """The schema of the mode, built once per process."""
@@ -112,7 +122,7 @@ def build_schema(*, sandbox: bool) -> strawberry.Schema:
         query=Query,
         mutation=MutationInSandbox if sandbox else Mutation,
         subscription=Subscription,
-        config=StrawberryConfig(scalar_map=SCALARS),
+        config=StrawberryConfig(scalar_map=SCALARS, name_converter=_Names()),
     )
 
 

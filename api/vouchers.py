@@ -8,10 +8,9 @@ from typing import Final
 import strawberry
 
 from api.context import Context
-from api.edge.errors import InvalidValue
 from api.money import Money, money
 from api.node import Node
-from api.pages import PageInfo, page, window
+from api.pages import MOMENT, Connection, connection, moment, window
 from api.scalars import Decimal
 from domain.ledger.issued import Issued, vouchers_of
 from domain.ledger.voucher import VoucherStatus
@@ -19,7 +18,6 @@ from domain.money import to_minor
 from domain.programme.format import Discount as DiscountSection
 from domain.programme.programme import Programme
 from domain.programme.wording import localised
-from domain.store.codec import epoch_ms, from_epoch_ms
 
 strawberry.enum(VoucherStatus)
 
@@ -46,40 +44,16 @@ class Voucher(Node):
     sku: str | None = strawberry.field(description="The one item that it is for; null when it is for any.")
 
 
-@strawberry.type
-class VoucherEdge:
-    cursor: str
-    node: Voucher
-
-
-@strawberry.type
-class VoucherConnection:
-    edges: list[VoucherEdge]
-    nodes: list[Voucher]
-    page_info: PageInfo
-
-
 async def voucher_connection(
     context: Context, member: str, *, locale: str, first: int, after: str | None, status: VoucherStatus | None
-) -> VoucherConnection:
+) -> Connection[Voucher]:
     """A page of the member's vouchers, newest first."""
-    asked = window(VOUCHERS, first, after)
-    seen: tuple[datetime, str] | None = None
-    if asked.after is not None:
-        match asked.after:
-            case (int(issued_ms), str(identifier)):
-                seen = (from_epoch_ms(issued_ms), identifier)
-            case _:
-                raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
-    services = context.wallet
-    issued = await vouchers_of(services.store, member, now=context.now, limit=asked.fetch, status=status, after=seen)
-    nodes = [voucher_type(each, services.programmes.current, locale) for each in issued]
-    found = page(VOUCHERS, asked, items=nodes, key=lambda node: (epoch_ms(node.issued_at), str(node.id)))
-    return VoucherConnection(
-        edges=[VoucherEdge(cursor=cursor, node=node) for cursor, node in zip(found.cursors, found.nodes, strict=True)],
-        nodes=found.nodes,
-        page_info=found.page_info,
+    asked, services = window(VOUCHERS, first, after, by=MOMENT), context.wallet
+    issued = await vouchers_of(
+        services.store, member, now=context.now, limit=asked.fetch, status=status, after=asked.after_moment
     )
+    nodes = [voucher_type(each, services.programmes.current, locale) for each in issued]
+    return connection(VOUCHERS, asked, items=nodes, key=lambda node: moment(node.issued_at, str(node.id)))
 
 
 def voucher_type(issued: Issued, programme: Programme, locale: str) -> Voucher:

@@ -16,11 +16,10 @@ from api.awards import Awards, badge_awards, challenges_won, stamp_awards
 from api.bonuses import Bonus, bonus_type
 from api.context import Info, Services
 from api.described import described
-from api.edge.errors import InvalidValue
 from api.faults import given
 from api.money import Money, money
 from api.node import Node
-from api.pages import PageInfo, page, window
+from api.pages import Connection, connection, window
 from api.places import Place, place_type
 from api.scalars import Long
 from api.streaks import awarded_streaks
@@ -42,6 +41,7 @@ from domain.programme.programme import Programme
 
 strawberry.enum(EntryKind)
 
+ACTIVITY: Final = "activity"
 GIFTS: Final = frozenset({EntryKind.GIFT_SENT, EntryKind.GIFT_RECEIVED})
 
 
@@ -185,19 +185,6 @@ class Entry(Node):
 
 
 @strawberry.type
-class EntryEdge:
-    cursor: str
-    node: Entry
-
-
-@strawberry.type
-class EntryConnection:
-    edges: list[EntryEdge]
-    nodes: list[Entry]
-    page_info: PageInfo
-
-
-@strawberry.type
 class Wallet:
     member_id: strawberry.Private[str]
     locale: strawberry.Private[str]
@@ -215,12 +202,10 @@ class Wallet:
         first: int = 20,
         after: str | None = strawberry.UNSET,
         kinds: list[EntryKind] | None = strawberry.UNSET,
-    ) -> EntryConnection:
+    ) -> Connection[Entry]:
         """Entries up to this version of the wallet, so that both tell of the same instant."""
-        asked = window("activity", first, given(after))
-        below: str | int = self.version + 1 if asked.after is None else asked.after[0]
-        if not isinstance(below, int):
-            raise InvalidValue("after is no cursor of this connection. Leave it out to start anew.")
+        asked = window(ACTIVITY, first, given(after), by=(int,))
+        below = self.version + 1 if asked.after is None else int(asked.after[0])
         services = info.context.wallet
         entries = await read_activity(
             services.store,
@@ -230,14 +215,7 @@ class Wallet:
             kinds=given(kinds),
         )
         nodes = await entry_types(entries, services, self.locale, now=info.context.now)
-        found = page("activity", asked, items=nodes, key=lambda entry: (entry.sequence,))
-        return EntryConnection(
-            edges=[
-                EntryEdge(cursor=cursor, node=node) for cursor, node in zip(found.cursors, found.nodes, strict=True)
-            ],
-            nodes=found.nodes,
-            page_info=found.page_info,
-        )
+        return connection(ACTIVITY, asked, items=nodes, key=lambda entry: (entry.sequence,))
 
     @strawberry.field
     async def entry(self, info: Info, id: strawberry.ID) -> Entry | None:  # noqa: A002 -- the contract's name

@@ -13,6 +13,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
+from domain.store.connection import Store
 from domain.store.slots import slot_of
 
 MAX_HISTORY: Final = 200
@@ -185,6 +186,32 @@ def has_reaction(run: Run, delivery: str, event: str | None = None) -> bool:
 
 def _is_message(event: RunEvent) -> bool:
     return event.delivery is not None and event.what not in {REACTION, LATE_REACTION}
+
+
+async def find_run(store: Store, identifier: str) -> Run | None:
+    """The run of that id, whosever it is."""
+    document = await store.runs.find_one({"_id": identifier})
+    return None if document is None else run_from(document)
+
+
+async def runs_of(
+    store: Store, member: str, *, cascade: str | None, limit: int, after: tuple[datetime, str] | None
+) -> list[Run]:
+    """Up to `limit` runs of the member, of that cascade if one is given, those started last first.
+
+    `after` is the start and the id of the last one seen.
+    """
+    wanted: dict[str, Any] = {"member": member}
+    if cascade is not None:
+        wanted["cascade"] = cascade
+    if after is not None:
+        started_at, identifier = after
+        wanted["$or"] = [
+            {"started_at": {"$lt": started_at}},
+            {"started_at": started_at, "_id": {"$lt": identifier}},
+        ]
+    found = store.runs.find(wanted).sort([("started_at", -1), ("_id", -1)]).limit(limit)
+    return [run_from(document) async for document in found]
 
 
 def run_document(run: Run) -> dict[str, Any]:

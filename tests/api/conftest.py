@@ -136,7 +136,7 @@ class Query:
 
     @strawberry.field
     def places(self, first: int = 19, after: str | None = None) -> int:
-        return window("places", first, after).first
+        return window("places", first, after, by=(str,)).first
 
     @strawberry.field
     def voucher(self, code: str) -> str:
