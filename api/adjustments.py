@@ -8,13 +8,13 @@ import strawberry
 
 from api.context import Context, Info
 from api.described import described
+from api.entries import Pocket
 from api.faults import Faults, given, plain
 from api.members import MemberLookup, find_members, no_member
 from api.money import MoneyInput
 from api.posted import Posted, answer, answer_kept
 from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, NotFound, told
 from api.scalars import IdempotencyKey, Long
-from api.wallet import Pocket
 from domain.commands.adjustment import Adjustment, check_adjustment, decide_adjustment
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.entry import Note

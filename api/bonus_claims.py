@@ -6,13 +6,13 @@ from typing import Annotated, Final
 import strawberry
 
 from api.context import Info, require_member
+from api.entries import cashback_of
 from api.faults import Faults, plain
 from api.members import own_record
 from api.money import Money
 from api.posted import Posted, answer
 from api.problems import IdempotencyMismatch, InvalidInput, NotFound, WrongState, told
 from api.scalars import IdempotencyKey
-from api.wallet import cashback_of
 from domain.commands.bonus_claim import decide_claim, load_ended_bonus
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.entry import Entry

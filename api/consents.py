@@ -5,7 +5,7 @@ from typing import Final
 
 import strawberry
 
-from api.context import Context, Info, require_member
+from api.context import Context, Info, member_gone, require_member
 from api.described import described
 from api.edge.errors import InvalidValue
 from domain.members.consent import Consent as ConsentRecord
@@ -44,7 +44,7 @@ class ConsentMutation:
             now=context.now,
         )
         if consent is None:
-            raise InvalidValue("The member whom this token speaks for is not there any more. Sign in again.")
+            raise member_gone()
         return consent_type(consent)
 
 

@@ -13,6 +13,7 @@ import strawberry
 from api.access import Caller, MemberCaller, PartnerCaller
 from api.auth.identity_tokens import IdentityTokens
 from api.auth.tokens import Tokens
+from api.edge.errors import InvalidValue
 from domain.ledger.commit import Ledger
 from domain.members.lookup import MemberLookup
 from domain.payments.provider import Provider
@@ -90,3 +91,8 @@ def require_partner(info: Info) -> PartnerCaller:
     caller = info.context.caller
     assert isinstance(caller, PartnerCaller), caller
     return caller
+
+
+def member_gone() -> InvalidValue:
+    """What a member is told whose token still holds after he was forgotten."""
+    return InvalidValue("The member of this token no longer exists. Sign in again.")

@@ -6,13 +6,13 @@ from typing import Annotated, Final
 import strawberry
 
 from api.context import Info, require_member
+from api.entries import cashback_of
 from api.faults import plain
 from api.members import own_record
 from api.money import Money
 from api.posted import Posted, answer
 from api.problems import IdempotencyMismatch, InsufficientBalance, InvalidInput, LimitReached, NotEligible, told
 from api.scalars import IdempotencyKey, Long
-from api.wallet import cashback_of
 from domain.commands.conversion import check_conversion, decide_conversion
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.entry import Entry

@@ -17,10 +17,9 @@ from api.badges import BadgeProgress, badge_progress
 from api.challenges import ChallengeStatus, challenges
 from api.connected_apps import ConnectedApp, connected_apps
 from api.consents import Consent, member_consents
-from api.context import Context, Info, require_member, require_partner
+from api.context import Context, Info, member_gone, require_member, require_partner
 from api.described import described
 from api.devices import Device, member_devices
-from api.edge.errors import InvalidValue
 from api.faults import Faults, given, plain
 from api.inbox import InboxItem, inbox_connection, member_unread_count
 from api.member_code import MemberCode, member_code
@@ -196,7 +195,7 @@ class MemberQuery:
         assert caller.member_id is not None, caller
         account = await account_by_id(info.context.wallet.store, caller.member_id)
         if account is None:
-            raise InvalidValue("The member whom this token speaks for is not there any more. Sign in again.")
+            raise member_gone()
         return member_type(account.member, account.wallet, info.context, payer=account.payer)
 
     @described(
@@ -275,7 +274,7 @@ async def own_record(info: Info) -> MemberRecord:
     """The member whose session calls. Raises InvalidValue for one who is not there any more."""
     member = await member_by_id(info.context.wallet.store, require_member(info).member_id)
     if member is None:
-        raise InvalidValue("The member whom this token speaks for is not there any more. Sign in again.")
+        raise member_gone()
     return member
 
 

@@ -5,6 +5,7 @@ import strawberry
 from api.access import TABLE, Caller, MemberCaller, PartnerCaller, allows
 from api.cascade_runs import one_run
 from api.context import Context, Info
+from api.entries import Entry, entry_types
 from api.inbox import one_inbox_item
 from api.members import MemberLookup, find_account, locale_of, member_type
 from api.node import Node
@@ -12,7 +13,6 @@ from api.partners import Partner, partner_type
 from api.places import place_type
 from api.rewards import Reward, one_reward
 from api.vouchers import Voucher, voucher_type
-from api.wallet import Entry, entry_types
 from domain.ledger.entry import member_of_entry
 from domain.ledger.issued import vouchers_by_id
 from domain.ledger.voucher import entry_of_voucher

@@ -15,6 +15,7 @@ import strawberry
 from api.access import PartnerCaller
 from api.context import Context, Info, require_partner
 from api.described import described
+from api.entries import EntryMoney, Pocket, entry_money
 from api.faults import Faults, given, plain
 from api.members import MemberLookup, find_members, no_member
 from api.money import Money, MoneyInput, money
@@ -31,7 +32,6 @@ from api.problems import (
 )
 from api.scalars import Decimal, IdempotencyKey
 from api.stranger import require_discretion
-from api.wallet import EntryMoney, Pocket, entry_money
 from domain.commands.payment import (
     Capture,
     Payment,

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 import strawberry
 
 from api.context import Context
+from api.entries import Entry, entry_types
 from api.members import Member, locale_of, member_type
 from api.problems import told
 from api.stranger import is_stranger, veiled
-from api.wallet import Entry, entry_types
 from domain.ledger.command import Fingerprint
 from domain.ledger.entry import Entry as JournalEntry
 from domain.ledger.outcome import Outcome

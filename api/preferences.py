@@ -6,9 +6,8 @@ from typing import Annotated, Any, Final
 
 import strawberry
 
-from api.context import Context, Info, require_member
+from api.context import Context, Info, member_gone, require_member
 from api.described import described
-from api.edge.errors import InvalidValue
 from api.faults import Faults, given
 from api.problems import InvalidInput, told
 from notifications.channel import Channel, MessageCategory
@@ -66,7 +65,7 @@ class PreferencesMutation:
             return told(wrong, NotificationPreferences)
         changed = await change_preferences(context.wallet.store, require_member(info).member_id, changes)
         if changed is None:
-            raise InvalidValue("The member whom this token speaks for is not there any more. Sign in again.")
+            raise member_gone()
         return preferences_type(changed)
 
 

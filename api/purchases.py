@@ -14,6 +14,7 @@ from api.access import PartnerCaller
 from api.context import Context, Info
 from api.described import described
 from api.edge.errors import InvalidValue
+from api.entries import Explanation, explanations
 from api.faults import Faults, given, plain
 from api.members import MemberLookup, find_members, locale_of, no_member
 from api.money import Money, MoneyInput, money
@@ -31,7 +32,6 @@ from api.problems import (
 )
 from api.scalars import Decimal, IdempotencyKey, Long
 from api.stranger import require_discretion
-from api.wallet import Explanation, explanations
 from domain.commands.purchase import Receipt, check_receipt, decide_purchase, load_ended_vouchers
 from domain.commands.return_ import PurchaseReturn, check_return, decide_return, load_history
 from domain.ledger.command import Command, Fingerprint, fingerprint_of

@@ -14,8 +14,8 @@ from strawberry.types.nodes import FragmentSpread, InlineFragment, SelectedField
 
 from api.access import FORBIDDEN, AccessError, PartnerCaller
 from api.context import Context, Info
+from api.entries import Entry
 from api.members import Member
-from api.wallet import Entry
 from domain.members.member import Member as MemberRecord
 from domain.members.member import is_visible, member_by_id
 

@@ -7,10 +7,11 @@ import strawberry
 
 from api.context import Info, require_member
 from api.edge.errors import InvalidValue
+from api.entries import Entry, entry_types
 from api.faults import given
 from api.members import locale_of, own_record
 from api.scalars import Long
-from api.wallet import Entry, Wallet, entry_types, wallet_type
+from api.wallet import Wallet, wallet_type
 from domain.ledger.entry import Entry as JournalEntry
 from domain.ledger.feed import VersionAhead, wallet_changes
 from domain.ledger.wallet import Wallet as WalletState

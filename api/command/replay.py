@@ -188,7 +188,6 @@ class Till:
         self._token = ""
         self._token_left_at = 0.0
         self._moves_clock: bool | None = None
-        self._passed = 0.0
         self._clock: tuple[datetime, float] | None = None
         self._households: set[str] = set()
         self._places: dict[str, bool] = {}

@@ -9,9 +9,8 @@ is refused between the two, before anything is done.
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from inspect import isawaitable
-from operator import attrgetter
 from typing import Any, Final, TypeGuard, cast
 
 import strawberry
@@ -23,7 +22,6 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
-    GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
@@ -37,7 +35,6 @@ from graphql import (
     execute,
     execute_subscription_event,
     get_named_type,
-    is_required_input_field,
     specified_rules,
     type_from_ast,
     validate,
@@ -45,14 +42,13 @@ from graphql import (
 from graphql.utilities.validate_input_value import validate_input_value
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
-from strawberry.types.base import StrawberryObjectDefinition
-from strawberry.types.field import StrawberryField
 
 from api import access
 from api.context import Context
 from api.edge.cost import MAX_COST, FragmentCycle, Price, price_of
 from api.edge.errors import BAD_USER_INPUT, ExposedError, formatted, formatted_field_error
 from api.edge.limits import limit_errors, parse_within_limits
+from api.edge.prepared_schema import prepare_schema
 from api.edge.variable_errors import variable_error
 
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
@@ -66,8 +62,6 @@ MAX_VARIABLE_ERRORS: Final = 20
 _IS_AWAITABLE: Final = cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable)
 _CONDITIONS: Final = frozenset({"skip", "include"})
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
-_READY: Final = "member-wallet-ready"
-"""Marks a schema whose fields are guarded and read as we want them: once, however many applications share it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +128,7 @@ class Documents:
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 -- there is no public way to it
         self._open_to_all = open_to_all
         self._kept: OrderedDict[str, Document] = OrderedDict()
-        if not self._schema.extensions.get(_READY):
-            _read_plainly(self._schema)
-            _make_inputs_at_once(self._schema)
-            access.guard_schema(self._schema)
-            self._schema.extensions[_READY] = True
+        prepare_schema(self._schema)
 
     def prepare(self, text: str) -> Document:
         """The valid document of this text. Raises RequestError."""
@@ -385,56 +375,3 @@ def _touched(
                 assert inside is not None, "validated"
                 stack.append((inside, fragment.selection_set))
     return list(touched)
-
-
-def _read_plainly(schema: GraphQLSchema) -> None:
-    """Let every field without a resolver of its own read its attribute, and nothing else."""
-    for kind in schema.type_map.values():
-        if not isinstance(kind, GraphQLObjectType) or kind.name.startswith("__"):
-            continue
-        for field in kind.fields.values():
-            definition = field.extensions.get("strawberry-definition")
-            if isinstance(definition, StrawberryField) and definition.is_basic_field:
-                field.resolve = _reader(definition.python_name)
-
-
-def _make_inputs_at_once(schema: GraphQLSchema) -> None:
-    """Let graphql-core make strawberry's input objects while it checks them.
-
-    Otherwise strawberry walks all arguments a second time, which costs a third of a purchase, and judges @oneOf
-    itself, without telling where. Raises AssertionError for an input that could not be made of what is allowed.
-    """
-    for kind in schema.type_map.values():
-        definition = kind.extensions.get("strawberry-definition")
-        if isinstance(kind, GraphQLInputObjectType) and isinstance(definition, StrawberryObjectDefinition):
-            kind.is_one_of = definition.is_one_of
-            kind.out_type = _maker(definition.origin)  # type: ignore[method-assign, assignment]
-            definition.from_input = _made_already
-            defaults = {field.python_name: field for field in definition.fields}
-            for name, field in kind.fields.items():
-                ours = field.extensions["strawberry-definition"]
-                field.out_name = ours.python_name
-                optional = defaults[ours.python_name].default is not MISSING
-                optional |= defaults[ours.python_name].default_factory is not MISSING
-                assert optional or is_required_input_field(field), f"{kind.name}.{name} wants a default"
-
-
-def _maker(origin: type) -> Callable[[dict[str, Any]], Any]:
-    def make(value: dict[str, Any]) -> Any:
-        return origin(**value)
-
-    return make
-
-
-def _made_already(origin: type, value: Any, _context: object) -> Any:
-    assert isinstance(value, origin), "an operation was not run by api.edge.documents"
-    return value
-
-
-def _reader(name: str) -> Any:
-    read = attrgetter(name)
-
-    def resolve(source: Any, _info: Any) -> Any:
-        return read(source)
-
-    return resolve
