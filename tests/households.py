@@ -1,6 +1,6 @@
 """The households of the receipts as members: with phones, addresses, consents and zones of their own.
 
-They join before the receipts come, half of them on an evening and half at noon of the next day, through the API as a
+They join before the receipts come, half of them on an evening and half in the next morning, through the API as a
 till and a phone would. Who has what goes round by different steps, so that most combinations are there.
 """
 
@@ -19,7 +19,7 @@ from domain.store.connection import open_store
 from tests.cascades_by_hand import NIGHT, Person
 from tests.counted_by_hand import ZONE
 
-JOINED_AT: Final = (datetime(2017, 1, 1, tzinfo=UTC), datetime(2017, 1, 1, 18, tzinfo=UTC))
+JOINED_AT: Final = (datetime(2017, 1, 1, tzinfo=UTC), datetime(2017, 1, 1, 16, tzinfo=UTC))
 ZONES: Final = (
     ZONE,
     ZoneInfo("America/Los_Angeles"),
@@ -72,7 +72,7 @@ class Api:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         body = {"query": query, "variables": dict(variables or {})}
         # A year of value that falls due and of messages is done before the clock's answer comes.
-        return httpx.post(f"{self.url}/graphql", json=body, headers=headers, timeout=600).json().get("data")
+        return httpx.post(f"{self.url}/graphql", json=body, headers=headers, timeout=3600).json().get("data")
 
     def move_to(self, instant: datetime) -> None:
         """Moves the clock on; it stays where it is if it stands after the instant."""
