@@ -273,10 +273,10 @@ def judge(  # noqa: C901, PLR0912 -- the order of the rules is the rule
         return Deferred(until=room_at, reason=f"capped: {cap}")
     if cascade.category != "TRANSACTIONAL":
         if conditions.quiet_until is not None:
-            until = conditions.quiet_until + spread(run.member)
-            if until >= send.expires_at:
+            # A pause may last to the end of the calendar: nothing can be added to that.
+            if send.expires_at - conditions.quiet_until <= spread(run.member):
                 return Refused(reason="quiet hours until after the message expired")
-            return Deferred(until=until, reason="quiet hours")
+            return Deferred(until=conditions.quiet_until + spread(run.member), reason="quiet hours")
         if conditions.wait_for is not None:
             rival, until = conditions.wait_for
             return Deferred(until=until, reason=f"priority of {rival}")

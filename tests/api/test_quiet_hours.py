@@ -181,6 +181,21 @@ async def test_what_would_come_after_its_expiry_is_dropped_with_the_reason(post:
     assert await inbox(post, member) == ["next"]
 
 
+async def test_a_pause_without_an_end_drops_what_would_have_gone(post: Shop) -> None:
+    await publish(post, a_cascade("notice"))
+    member = await post.enrol()
+    await with_phone(post, member)
+    await prefers(post, member, paused="9999-12-31T23:59:59.999Z")
+
+    await tell(post, member, "notice")
+    await later(post, minutes=1)
+
+    assert said(await the_run(post, member, "notice")) == [
+        "not sent: quiet hours until after the message expired",
+        "done",
+    ]
+
+
 async def test_a_step_at_a_local_time_goes_by_the_members_zone_and_its_wait_by_whole_days(post: Shop) -> None:
     await publish(post, a_cascade("daily", push("one", at="10:00"), {"wait": "P1D"}, push("two", at="10:00")))
     zones = {"Asia/Almaty": "07T05:00", "Europe/Ljubljana": "07T08:00", "America/New_York": "06T14:00"}
