@@ -106,7 +106,7 @@ class GraphQLEndpoint:
             # An event stream that does not begin is answered as what says so by its status.
             media_type = GRAPHQL_RESPONSE if media_type == EVENT_STREAM else media_type
         body = orjson.dumps(response.body)
-        status, headers = status_of(response.body, media_type, executed=response.executed)
+        status, headers = status_of(response.body, media_type, context.caller, executed=response.executed)
         if request.method == "GET" and admitted is not None and admitted.is_persisted:
             is_known, headers = cached(
                 body,

@@ -4,10 +4,12 @@ As ``application/graphql-response+json`` the status says what happened (400, 401
 ``application/json`` a well-formed request is answered with 200. A query by GET whose document was named by its
 hash may be kept and asked for again with If-None-Match: an answer to nobody in particular by any cache for a short
 while, an answer to a caller by his own client only, and never without asking.
+
+What a token lacks is said in WWW-Authenticate as well, whatever the status (RFC 6750 §3): OAuth's clients look there.
 """
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -25,6 +27,7 @@ MIN_COMPRESSED_BYTES: Final = 1_024
 COMPRESSION_LEVEL: Final = 4
 PUBLIC_SECONDS: Final = 30
 VARY: Final = "Accept, Accept-Encoding, Accept-Language, Authorization"
+_BEARER: Final = 'Bearer realm="wallet"'
 _STATUS_OF_CODE: Final = {UNAUTHENTICATED: 401, FORBIDDEN: 403, UNAVAILABLE: 503}
 _WHATEVER_IS_ACCEPTED: Final = {
     RATE_LIMITED: 429,
@@ -33,13 +36,15 @@ _WHATEVER_IS_ACCEPTED: Final = {
 }
 
 
-def status_of(body: Mapping[str, Any], media_type: str, *, executed: bool) -> tuple[int, dict[str, str]]:
+def status_of(
+    body: Mapping[str, Any], media_type: str, caller: Caller, *, executed: bool
+) -> tuple[int, dict[str, str]]:
     """What the specification wants for the media type, with the headers that go with it."""
     if executed:
         return 200, {}
     extensions = body["errors"][0]["extensions"]
     code = extensions["code"]
-    headers = {"WWW-Authenticate": "Bearer"} if code == UNAUTHENTICATED else {}
+    headers = _challenge(body["errors"], caller)
     if code in _WHATEVER_IS_ACCEPTED:
         if "retryAfterSeconds" in extensions:
             headers["Retry-After"] = str(extensions["retryAfterSeconds"])
@@ -105,6 +110,17 @@ def http_response(
         body = gzip.compress(body, COMPRESSION_LEVEL, mtime=0)
         told["Content-Encoding"] = "gzip"
     return HttpResponse(body, status_code=status, headers=told)
+
+
+def _challenge(errors: Sequence[Mapping[str, Any]], caller: Caller) -> dict[str, str]:
+    """Which token is wanted in place of the one that came, or of none."""
+    if errors[0]["extensions"]["code"] == UNAUTHENTICATED:
+        is_refused = isinstance(caller, Anonymous) and caller.token_refused
+        return {"WWW-Authenticate": _BEARER + (', error="invalid_token"' if is_refused else "")}
+    scopes = dict.fromkeys(error["extensions"]["scope"] for error in errors if "scope" in error["extensions"])
+    if scopes:
+        return {"WWW-Authenticate": f'{_BEARER}, error="insufficient_scope", scope="{" ".join(scopes)}"'}
+    return {}
 
 
 def _matches(if_none_match: str | None, tag: str) -> bool:

@@ -142,7 +142,8 @@ async def test_a_token_that_does_not_hold_is_refused_like_every_other(edge: Edge
     anonymous = await edge.ask(ME, accept=GRAPHQL, headers={"X-Request-Id": "request-1"})
 
     assert refused.status_code == 401
-    assert refused.headers["www-authenticate"] == "Bearer"
+    assert refused.headers["www-authenticate"] == 'Bearer realm="wallet", error="invalid_token"'
+    assert anonymous.headers["www-authenticate"] == 'Bearer realm="wallet"'
     assert codes(refused) == ["UNAUTHENTICATED"]
     assert refused.content == anonymous.content
     assert DONE.recorded == []

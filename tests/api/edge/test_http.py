@@ -294,7 +294,22 @@ async def test_a_missing_scope_is_named_and_nothing_of_the_operation_is_done(edg
     assert response.status_code == 403
     assert codes(response) == ["FORBIDDEN"]
     assert response.json()["errors"][0]["extensions"]["scope"] == "staff:adjust"
+    assert response.headers["www-authenticate"] == 'Bearer realm="wallet", error="insufficient_scope", scope="staff:adjust"'
     assert DONE.recorded == []
+
+
+async def test_all_scopes_that_are_missing_are_named_at_once_and_a_token_of_another_kind_is_asked_for_none(
+    edge: Edge,
+) -> None:
+    token = await edge.partner_token("members:read")
+    query = RECORD.replace("member { id joinedAt }", "member { wallet { version } }")
+
+    two = await edge.ask(query, {"input": PURCHASE}, token=token)
+    another = await edge.ask("{ me { id } }", token=token)
+
+    assert two.headers["www-authenticate"].endswith('error="insufficient_scope", scope="activity:write wallet:read"')
+    assert codes(another) == ["FORBIDDEN"]
+    assert "www-authenticate" not in another.headers
 
 
 async def test_a_field_of_an_object_needs_its_own_scope(edge: Edge) -> None:
