@@ -44,8 +44,8 @@ def unsubscribing_routes(services: Services) -> list[Route]:
             return HTMLResponse(_UNKNOWN, 404, HEADERS)
         if request.method != "POST":
             return HTMLResponse(_ASK, 200, HEADERS)
-        await services.clock.refresh()
         try:
+            await services.clock.refresh()
             await unsubscribe(services.store, delivery, now=services.clock.now())
         except Exception as error:
             if not is_outage(error):

@@ -33,11 +33,10 @@ _NOBODY: Final = b"\0" * 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCredentials:
-    """What a client says it is. `basic` is true when it said so in the Authorization header."""
+    """What a client says it is."""
 
     client_id: str
     secret: str
-    basic: bool
 
 
 async def authenticate(
@@ -57,8 +56,8 @@ def client_credentials(authorization: str | None, form: dict[str, str]) -> Clien
         raise OAuthError("invalid_request", "Send the client's secret in one way only.")
     if authorization is None:
         if not form.get("client_id") or not form.get("client_secret"):
-            raise OAuthError("invalid_client", "Send client_id and client_secret.", basic=True)
-        return ClientCredentials(client_id=form["client_id"], secret=form["client_secret"], basic=False)
+            raise OAuthError("invalid_client", "Send client_id and client_secret.")
+        return ClientCredentials(client_id=form["client_id"], secret=form["client_secret"])
     scheme, _, encoded = authorization.partition(" ")
     try:
         pair = base64.b64decode(encoded.strip(), validate=True).decode()
@@ -66,10 +65,10 @@ def client_credentials(authorization: str | None, form: dict[str, str]) -> Clien
         pair = ""
     client_id, colon, secret = pair.partition(":")
     if scheme.lower() != "basic" or not colon:
-        raise OAuthError("invalid_client", "The Authorization header is not HTTP Basic.", basic=True)
+        raise OAuthError("invalid_client", "The Authorization header is not HTTP Basic.")
     if form.get("client_id", unquote_plus(client_id)) != unquote_plus(client_id):
         raise OAuthError("invalid_request", "The form names another client than the Authorization header.")
-    return ClientCredentials(client_id=unquote_plus(client_id), secret=unquote_plus(secret), basic=True)
+    return ClientCredentials(client_id=unquote_plus(client_id), secret=unquote_plus(secret))
 
 
 async def _by_secret(services: Services, credentials: ClientCredentials) -> Partner:
@@ -83,7 +82,7 @@ async def _by_secret(services: Services, credentials: ClientCredentials) -> Part
     )
     proven = proves(partner or stand_in, credentials.secret, operator_secret=services.settings.secret)
     if partner is None or partner.disabled or not proven:
-        raise OAuthError("invalid_client", "No such client, or not its secret.", basic=credentials.basic)
+        raise OAuthError("invalid_client", "No such client, or not its secret.")
     return partner
 
 

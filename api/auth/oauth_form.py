@@ -14,20 +14,19 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 class OAuthError(Exception):
-    """A refusal by RFC 6749 §5.2; `code` is its `error`. `basic` asks for HTTP Basic again."""
+    """A refusal by RFC 6749 §5.2; `code` is its `error`."""
 
-    def __init__(self, code: str, description: str, *, basic: bool = False) -> None:
+    def __init__(self, code: str, description: str) -> None:
         self.code = code
         self.description = description
-        self.basic = basic
         super().__init__(code)
 
     def response(self) -> Response:
-        headers = dict(NOT_STORED)
-        if self.basic:
-            headers["WWW-Authenticate"] = 'Basic realm="oauth"'
-        status = 401 if self.code == "invalid_client" else 400
-        return json_response({"error": self.code, "error_description": self.description}, status, headers)
+        told = {"error": self.code, "error_description": self.description}
+        if self.code != "invalid_client":
+            return json_response(told, 400, NOT_STORED)
+        # A 401 without a challenge is none (RFC 9110 §15.5.2), in whatever way the client tried to prove itself.
+        return json_response(told, 401, {**NOT_STORED, "WWW-Authenticate": 'Basic realm="oauth"'})
 
 
 def json_response(content: object, status: int, headers: dict[str, str]) -> Response:

@@ -2,11 +2,13 @@
 
 import strawberry
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Route, WebSocketRoute
 
 from api.auth.oauth import oauth_routes
 from api.context import Services
 from api.edge.documents import Documents
+from api.edge.failures import MaskedFailures
 from api.edge.health import health_routes
 from api.edge.http import GraphQLEndpoint
 from api.edge.live import Live
@@ -37,7 +39,8 @@ def build_app(services: Services, schema: strawberry.Schema) -> Starlette:
             *webhook_routes(services),
             *unsubscribing_routes(services),
             *health_routes(services),
-        ]
+        ],
+        middleware=[Middleware(MaskedFailures)],
     )
     app.state.live = live
     return app

@@ -14,10 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.context import Services
-from domain.ledger.outcome import Unavailable
 from domain.payments.provider import SignatureInvalid
 from domain.payments.webhook import receive
-from domain.store.outage import is_outage
 
 PATH: Final = "/webhooks/stripe"
 LARGEST_BODY: Final = 256 * 1024
@@ -41,11 +39,6 @@ def webhook_routes(services: Services) -> list[Route]:
         except SignatureInvalid as error:
             log.warning("webhook.refused", reason=str(error))
             return _answer({"error": "The signature does not hold, or is too old."}, 400)
-        except Exception as error:
-            if not isinstance(error, Unavailable) and not is_outage(error):
-                raise
-            log.warning("webhook.unavailable", error=type(error).__name__)
-            return _answer({"error": "Send it again."}, 503)
         return _answer({"outcome": taken.outcome.value, "reason": taken.reason}, 200)
 
     return [Route(PATH, webhook, methods=["POST"])]

@@ -8,6 +8,7 @@ import pytest
 
 from domain.settings import Settings
 from domain.store.connection import Store
+from domain.store.deadline import within
 from tests.api.post import a_cascade, consents, later, opened_post, publish, said, tell, the_run
 from tests.api.shop import Shop
 from tests.notifications.mailbox import Mailbox, opened_mailbox
@@ -55,6 +56,8 @@ async def test_one_click_withdraws_the_consent_and_nothing_more_comes(post: Shop
     path = address.removeprefix(PUBLIC)
 
     looked = await post.http.get(path)
+    with within(0.000_001):
+        away = await post.http.post(path, data=CLICK)
     before = await marketing(post, member)
     clicks = [await post.http.post(path, data=CLICK) for _ in range(3)]
     after = await marketing(post, member)
@@ -66,6 +69,7 @@ async def test_one_click_withdraws_the_consent_and_nothing_more_comes(post: Shop
     assert member not in address
     assert (bill["List-Unsubscribe"], bill["List-Unsubscribe-Post"]) == (None, None)
     assert (looked.status_code, '<form method="post">' in looked.text, before["granted"]) == (200, True, True)
+    assert (away.status_code, "Please try again" in away.text) == (503, True)
     assert [click.status_code for click in clicks] == [200] * 3
     assert len({click.text for click in clicks}) == 1
     assert after == {"purpose": "MARKETING", "granted": False, "version": "one-click"}

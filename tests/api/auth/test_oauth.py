@@ -86,13 +86,16 @@ async def test_who_proves_nothing_is_told_nothing(edge: Edge, store: Store, who:
         await store.partners.update_one({"_id": client_id}, {"$set": {"disabled": True}})
 
     response = await ask(edge, credentials, grant_type="client_credentials")
+    proof = {"client_id": credentials[0], "client_secret": credentials[1]}
+    in_the_form = await edge.client.post("/oauth/token", data={"grant_type": "client_credentials", **proof})
 
-    assert response.status_code == 401
+    assert response.status_code == in_the_form.status_code == 401
     assert response.json() == {
         "error": "invalid_client",
         "error_description": "No such client, or not its secret.",
     }
-    assert response.headers["www-authenticate"] == 'Basic realm="oauth"'
+    for refused in (response, in_the_form):
+        assert refused.headers["www-authenticate"] == 'Basic realm="oauth"'
     assert response.headers["cache-control"] == "no-store"
 
 
