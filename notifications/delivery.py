@@ -5,7 +5,7 @@ the first attempt and after each answer, endpoint by endpoint, so whoever comes 
 sent. Beside it stands what was said, for the attempts that are still to come.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -83,6 +83,12 @@ async def delivery_of(store: Store, identifier: str) -> Delivery | None:
     """The delivery of that id, whosever it is."""
     document = await store.deliveries.find_one({"_id": identifier})
     return None if document is None else delivery_from(document)
+
+
+async def deliveries_by_id(store: Store, identifiers: Collection[str]) -> list[Delivery]:
+    """Those of the deliveries that there are, whosever they are."""
+    found = store.deliveries.find({"_id": {"$in": list(identifiers)}})
+    return [delivery_from(document) async for document in found]
 
 
 async def keep_delivery(store: Store, delivery: Delivery) -> None:

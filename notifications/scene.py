@@ -19,6 +19,7 @@ from domain.programme.cascade import CompiledCascade
 from domain.programme.programme import Programme
 from domain.programme.template import MissingVariable
 from notifications import engine
+from notifications.caps import caps_of, full
 from notifications.channel import Channel, Endpoint, EndpointKind, Message, MessageCategory
 from notifications.control import CascadeState, Switches
 from notifications.devices import Device, devices_by_member, endpoints, locale_among, time_zone_among
@@ -27,7 +28,7 @@ from notifications.event import journal_query
 from notifications.filling import filled
 from notifications.office import Office, Party, parties_of
 from notifications.preferences import Preferences, preferences_from
-from notifications.recipient import Recipient, caps_of, full, recipients_of
+from notifications.recipient import Recipient, recipients_of
 from notifications.run import Run
 from notifications.schedule import quiet_until
 from notifications.template import render_template

@@ -18,17 +18,19 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from domain.programme.cascade import CompiledCascade
+from domain.programme.messaging import Cap
 from notifications import engine
 from notifications.alarm import alarm
+from notifications.caps import caps_of, give_back, give_back_unused, reserve
 from notifications.channel import Channel, Endpoint, Fate, Message, Outcome
 from notifications.control import close_step
 from notifications.delivery import ATTEMPTING, Attempt, Delivery, answered, delivery_of, keep_delivery
 from notifications.devices import remove, set_aside
-from notifications.engine import Deferred, Go, HeldOut, Refused, Send
+from notifications.engine import Deferred, Go, HeldOut, Refused, Send, Verdict
 from notifications.inbox import InboxItem, put
 from notifications.office import Office, claim_run, store_run
 from notifications.recall import note_sent
-from notifications.recipient import caps_of, give_back, recipient_of, reserve
+from notifications.recipient import recipient_of
 from notifications.run import Claim, Run, RunEvent, run_from, with_event
 from notifications.scene import Scene, conditions_of, has_goal, message_of
 
@@ -56,14 +58,13 @@ async def _judge(
     office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: Scene, *, tried: frozenset[str]
 ) -> Run | None:
     now = scene.now
-    conditions = await conditions_of(office, run, cascade, send, scene, tried=tried)
-    match engine.judge(run, cascade, send, conditions):
+    match await _verdict(office, run, cascade, send, scene, tried=tried):
         case HeldOut():
             return engine.sent(run, send, now=now, what="held out")
+        case Refused(reason=engine.GOAL):
+            return engine.reach(run, at=now, event="seen in the journal")
         case Refused() as refused:
             in_inbox = refused.to_inbox and await _to_inbox(office, run, cascade, send, scene)
-            if conditions.has_goal and refused.reason == engine.GOAL:
-                return engine.reach(run, at=now, event="seen in the journal")
             delivery = send.delivery if in_inbox else None
             return engine.skip(run, send.step, now=now, reason=refused.reason, delivery=delivery)
         case Deferred() as deferred:
@@ -74,6 +75,18 @@ async def _judge(
                 passed = RunEvent(at=now, what="unreachable", step=send.step, reason=channel)
                 run = with_event(run, passed)
             return await _send(office, run, cascade, send, scene, channel=Channel(go.channel))
+
+
+async def _verdict(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: Scene, *, tried: frozenset[str] = frozenset()
+) -> Verdict:
+    """What is judged, after places of full caps were given back whose process died before it attempted."""
+    conditions = await conditions_of(office, run, cascade, send, scene, tried=tried)
+    caps = scene.programme.definition.messaging.caps
+    if conditions.full and await give_back_unused(office.store, scene.recipient, caps):
+        scene = replace(scene, recipient=await recipient_of(office.store, run.member))
+        conditions = await conditions_of(office, run, cascade, send, scene, tried=tried)
+    return engine.judge(run, cascade, send, conditions)
 
 
 async def _send(
@@ -90,15 +103,13 @@ async def _send(
     # An entry that was posted before this read is seen; one after it comes after the decision.
     if await has_goal(office, run, cascade):
         return engine.reach(replace(run, claim=None), at=now, event="seen in the journal")
-    zone = scene.zone
-    caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=channel.value)
-    if not await reserve(store, run.member, caps, delivery=send.delivery, now=now, zone=zone):
+    if not await _reserved(office, run, cascade, send, scene, channel=channel):
         recipient = await recipient_of(store, run.member)
         return await _judge(office, run, cascade, send, replace(scene, recipient=recipient), tried=frozenset())
     office.at("cap reserved")
     message = await message_of(office, run, cascade, send, scene)
     if isinstance(message, str):
-        await give_back(store, run.member, caps, delivery=send.delivery)
+        await give_back(store, run.member, _caps(cascade, scene, channel), delivery=send.delivery)
         alarm("message_not_rendered", cascade=cascade.id, step=send.step, template=send.template, variable=message)
         return engine.skip(run, send.step, now=now, reason=f"not rendered: {message}")
     office.at("rendered")
@@ -134,6 +145,26 @@ async def _claimed(office: Office, run: Run, send: Send, *, channel: Channel, no
     )
     is_mine = await claim_run(office, replace(run, claim=claim))
     return replace(run, claim=claim, revision=run.revision + 1) if is_mine else None
+
+
+def _caps(cascade: CompiledCascade, scene: Scene, channel: Channel) -> list[Cap]:
+    """Those that the cascade's messages count against there."""
+    return caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=channel.value)
+
+
+async def _reserved(
+    office: Office, run: Run, cascade: CompiledCascade, send: Send, scene: Scene, *, channel: Channel
+) -> bool:
+    """Whether the message has its places of the caps now."""
+    return await reserve(
+        office.store,
+        run.member,
+        _caps(cascade, scene, channel),
+        delivery=send.delivery,
+        now=scene.now,
+        zone=scene.zone,
+        hold_seconds=office.claim_seconds,
+    )
 
 
 async def _attempt(
@@ -181,38 +212,34 @@ async def _resume(
     if not again:
         return await _settle(office, run, cascade, send, delivery, scene=scene)
     alone = replace(send, channels=(delivery.channel.value,))
-    conditions = await conditions_of(office, run, cascade, alone, scene, tried=frozenset())
-    match engine.judge(run, cascade, alone, conditions):
+    match await _verdict(office, run, cascade, alone, scene):
         case Deferred() as deferred:
             await store_run(office, engine.defer(run, deferred, now=now))
             return None
         case Refused(reason=engine.GOAL):
-            return await _reached(office, run, cascade, send, delivery, scene=scene)
+            return _reached(run, send, delivery, now=now)
         case Refused() as refused:
             return await _settle(office, run, cascade, send, delivery, scene=scene, given_up=refused.reason)
     claimed = await _claimed(office, run, send, channel=delivery.channel, now=now)
     if claimed is None:
         return None
     run = claimed
+    if not delivery.may_have_come and not await _reserved(office, run, cascade, send, scene, channel=delivery.channel):
+        recipient = await recipient_of(office.store, run.member)
+        return await _resume(office, run, cascade, send, delivery, scene=replace(scene, recipient=recipient))
     delivery = replace(delivery, attempts={**delivery.attempts, **again})
     await keep_delivery(office.store, delivery)
     return await _attempt(office, run, cascade, send, delivery, scene=scene)
 
 
-async def _reached(
-    office: Office, run: Run, cascade: CompiledCascade, send: Send, delivery: Delivery, *, scene: Scene
-) -> Run:
+def _reached(run: Run, send: Send, delivery: Delivery, *, now: datetime) -> Run:
     """The run whose goal came before its message was to be tried again."""
     run = replace(run, claim=None)
     if delivery.may_have_come:
         is_sure = any(attempt.state == Fate.ACCEPTED for attempt in delivery.attempts.values())
         what, reason = f"sent by {delivery.channel.value}", None if is_sure else "ambiguous"
-        run = engine.sent(run, send, now=scene.now, what=what, reason=reason)
-    else:
-        caps = scene.programme.definition.messaging.caps
-        taken = caps_of(caps, category=cascade.category, channel=delivery.channel.value)
-        await give_back(office.store, run.member, taken, delivery=send.delivery)
-    return engine.reach(run, at=scene.now, event="seen in the journal")
+        run = engine.sent(run, send, now=now, what=what, reason=reason)
+    return engine.reach(run, at=now, event="seen in the journal")
 
 
 def _found(attempt: Attempt, endpoint: Endpoint | None, *, now: datetime) -> Attempt:
@@ -248,6 +275,8 @@ async def _settle(
 ) -> Run | None:
     """What the answers mean for the run; `given_up` is why nothing is tried again."""
     now, attempts = scene.now, list(delivery.attempts.values())
+    if delivery.channel is not Channel.INBOX and not delivery.may_have_come:
+        await give_back(office.store, run.member, _caps(cascade, scene, delivery.channel), delivery=send.delivery)
     waiting = [
         attempt.retry_at or now + RETRY
         for attempt in attempts
@@ -260,12 +289,10 @@ async def _settle(
         if not await store_run(office, engine.defer(run, deferred, now=now, delivery=came)) and delivery.may_have_come:
             await note_sent(office, run.id, delivery, reason="decided before", now=now)
         return None
-    caps = caps_of(scene.programme.definition.messaging.caps, category=cascade.category, channel=delivery.channel.value)
     if delivery.channel is Channel.INBOX or any(attempt.state == Fate.ACCEPTED for attempt in attempts):
         return await _went(office, run, cascade, send, delivery, scene=scene, reason=None)
     if any(attempt.state in {Fate.AMBIGUOUS, ATTEMPTING} for attempt in attempts):
         return await _went(office, run, cascade, send, delivery, scene=scene, reason="ambiguous")
-    await give_back(office.store, run.member, caps, delivery=send.delivery)
     if any(attempt.state == Fate.REFUSED for attempt in attempts):
         reason = next(attempt.reason for attempt in attempts if attempt.state == Fate.REFUSED)
         await close_step(office.store, cascade.id, version=run.version, step=send.step, keep=[scene.programme.version])

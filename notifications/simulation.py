@@ -16,6 +16,7 @@ from domain.programme.cascade import CompiledCascade
 from domain.programme.cascade_format import PLACE_EVENTS, DateEvent
 from domain.store.codec import format_instant, parse_instant
 from notifications import engine
+from notifications.caps import caps_of
 from notifications.channel import Message
 from notifications.control import CascadeState, Switches, switches
 from notifications.dates import ComingDate, coming
@@ -24,7 +25,7 @@ from notifications.engine import NO_ENTRY, Deferred, Go, HeldOut, Refused, Send
 from notifications.event import journal_query, signal_of
 from notifications.hearing import live_runs
 from notifications.office import Office, Party, party_of
-from notifications.recipient import Place, Recipient, caps_of, recipient_of
+from notifications.recipient import Place, Recipient, recipient_of
 from notifications.run import NOT_STARTED, Run, RunArm, RunEvent, RunState, with_event
 from notifications.scene import NEAR, Scene, conditions_of, message_of, scene_of
 from notifications.signal import Signal

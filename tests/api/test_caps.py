@@ -101,6 +101,43 @@ async def test_a_place_comes_back_only_if_the_message_certainly_was_not_sent(pos
     assert second == [*["sent by PUSH"] * 2, *["not sent: capped: day"] * 3]
 
 
+async def test_a_message_that_goes_on_another_day_counts_on_that_day(post: Shop, phones: Phones) -> None:
+    cap = {**DAY, "category": "SERVICE"}
+    hours = {"from": "22:00", "until": "08:00"}
+    await publish(post, a_cascade("held"), a_cascade("next"), messaging={"caps": [cap], "quiet_hours": hours})
+    member = await a_customer(post, timeZone="Europe/Ljubljana")
+    phones.script(f"fid-{member}", {"kind": "QUOTA_OF_DEVICE", "retry_after": "120"})
+    await post.advance("2026-07-06T19:59:00Z")
+    await tell(post, member, "held")
+    await post.advance("2026-07-07T07:00:00Z")
+    await tell(post, member, "next")
+    await later(post, minutes=1)
+
+    assert said(await the_run(post, member, "held")) == [
+        "deferred: to be tried again: QUOTA_EXCEEDED",
+        "deferred: quiet hours",
+        *("sent by PUSH", "done"),
+    ]
+    assert said(await the_run(post, member, "next")) == ["not sent: capped: day", "done"]
+
+
+async def test_a_message_that_waits_to_be_tried_again_has_no_place_meanwhile(post: Shop, phones: Phones) -> None:
+    await publish(post, an_offer("offer"), an_offer("next"), messaging={"caps": [DAY]})
+    member = await a_customer(post)
+    phones.script(f"fid-{member}", {"kind": "QUOTA_OF_DEVICE", "retry_after": "3600"})
+    await tell(post, member, "offer")
+    await later(post, seconds=1)
+    phones.script(f"fid-{member}")
+    await with_phone(post, member, endpoint=f"new-{member}")
+    await tell(post, member, "next")
+    await later(post, hours=2)
+
+    tried = "deferred: to be tried again: QUOTA_EXCEEDED"
+    assert said(await the_run(post, member, "offer")) == [tried, "not sent: capped: day", "done"]
+    assert said(await the_run(post, member, "next")) == [tried, "sent by PUSH", "done"]
+    assert [phones.titles(f"{phone}-{member}") for phone in ("fid", "new")] == [["next"], ["next"]]
+
+
 async def test_two_who_send_at_once_have_one_place_between_them(post: Shop, phones: Phones) -> None:
     offers = [an_offer(f"offer-{n}", push("offer"), trigger={"event": "activity.go"}) for n in range(3)]
     await publish(post, *offers, messaging={"caps": [DAY]})

@@ -20,8 +20,10 @@ from typing import Any, Final
 
 import pytest
 
+from domain.members.consent import ConsentPurpose, set_consent
 from domain.members.member import Member
 from domain.settings import Settings
+from notifications.control import CascadeState, set_state
 from notifications.run import RunState
 from tests.faults.sending import SIGNAL_STORED
 from tests.ledger.conftest import OpenShop
@@ -46,6 +48,27 @@ POINTS: Final = (
     "accepted",
     "next wait stored",
 )
+OFFERS: Final = """
+earning:
+  - {id: base, event: purchase, award: {points: {per: "1.00", give: 1}}}
+messaging:
+  caps: [{id: weekly, category: MARKETING, channel: PUSH, count: 1, per: P7D}]
+cascades:
+  - id: first
+    category: MARKETING
+    trigger: {event: purchase}
+    when: entry.points < 20
+    goal: {events: [adjust]}
+    steps: [{send: PUSH, template: first, grace: PT4H}]
+  - id: second
+    category: MARKETING
+    trigger: {event: purchase}
+    when: entry.points >= 20
+    steps: [{send: PUSH, template: second}]
+templates:
+  first: {en: {title: First, body: "Bread."}}
+  second: {en: {title: Second, body: "Milk."}}
+"""
 AT_HAND: Final = POINTS.index("attempting")
 """From here on the message may have gone, so workers die there a second time, at another run's message."""
 
@@ -166,6 +189,42 @@ async def test_a_push_is_recalled_though_the_worker_is_killed_between_the_goal_a
     assert first != last
     assert (shown, left) == (["First"], 1)
     assert phones.titles(phone_of(member)) == []
+
+
+@pytest.mark.slow
+async def test_a_place_that_nobody_sent_on_is_free_again_though_who_took_it_was_killed(
+    shop_with: OpenShop, settings: Settings, phones: Phones
+) -> None:
+    shop = await shop_with(OFFERS)
+    members: dict[str, Member] = {}
+
+    async with forking(settings, phones) as workers:
+        for why in ("goal", "consent", "stopped"):
+            member = members[why] = await customer(shop)
+            await workers.start("cap reserved")
+            assert await workers.ended() == -signal.SIGKILL
+            match why:
+                case "goal":
+                    await shop.adjust(member, 5)
+                case "consent":
+                    await wants_offers(shop, member, is_granted=False)
+                case _:
+                    await set_state(shop.store, "first", CascadeState.STOPPED, now=shop.clock.now())
+        last = await workers.start(None)
+        await until_all_runs_are(shop, {"cascade": "first", "state": {"$ne": RunState.WAITING.value}}, len(members))
+        for member in members.values():
+            await wants_offers(shop, member, is_granted=True)
+            await shop.buy(member, 30_00)
+        await until_all_runs_are(shop, {"cascade": "second", "state": RunState.DONE.value}, len(members))
+        os.kill(last, signal.SIGTERM)
+        assert await workers.ended() == 0
+
+    assert [phones.titles(phone_of(member)) for member in members.values()] == [["Second"]] * 3
+
+
+async def wants_offers(shop: Shop, member: Member, *, is_granted: bool) -> None:
+    purpose, now = ConsentPurpose.MARKETING, shop.clock.now()
+    await set_consent(shop.store, member.id, purpose, is_granted=is_granted, version="1", now=now)
 
 
 def deliveries(run: dict[str, Any]) -> set[str]:

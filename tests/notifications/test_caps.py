@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from domain.ledger.expiry import Period
 from domain.programme.messaging import Cap
 from domain.store.connection import Store
-from notifications.recipient import Recipient, full, give_back, keep, recipient_of, reserve
+from notifications.caps import full, give_back, reserve
+from notifications.recipient import Recipient, keep, recipient_of
 
 NOW = datetime(2026, 7, 6, 12, tzinfo=UTC)
 ZONE = ZoneInfo("Europe/Ljubljana")
@@ -24,7 +25,7 @@ async def test_of_many_at_once_one_has_the_last_place(store: Store) -> None:
     await a_recipient(store)
 
     taken = await asyncio.gather(
-        *(reserve(store, "m1", [DAY, WEEK], delivery=f"d{n}", now=NOW, zone=ZONE) for n in range(20))
+        *(reserve(store, "m1", [DAY, WEEK], delivery=f"d{n}", now=NOW, zone=ZONE, hold_seconds=20) for n in range(20))
     )
 
     assert sum(taken) == 1
@@ -35,11 +36,11 @@ async def test_of_many_at_once_one_has_the_last_place(store: Store) -> None:
 async def test_a_delivery_keeps_its_place_and_gives_it_back_only_when_told(store: Store) -> None:
     await a_recipient(store)
 
-    first = await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE)
-    again = await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE)
-    other = await reserve(store, "m1", [DAY], delivery="d2", now=NOW, zone=ZONE)
+    first = await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE, hold_seconds=20)
+    again = await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE, hold_seconds=20)
+    other = await reserve(store, "m1", [DAY], delivery="d2", now=NOW, zone=ZONE, hold_seconds=20)
     await give_back(store, "m1", [DAY], delivery="d1")
-    after = await reserve(store, "m1", [DAY], delivery="d2", now=NOW, zone=ZONE)
+    after = await reserve(store, "m1", [DAY], delivery="d2", now=NOW, zone=ZONE, hold_seconds=20)
 
     assert (first, again, other, after) == (True, True, False, True)
 
@@ -49,7 +50,7 @@ async def test_a_day_is_the_members_and_a_window_rolls(store: Store) -> None:
     evening = datetime(2026, 7, 6, 21, 59, tzinfo=UTC)
     for number in range(3):
         at = evening + timedelta(days=number)
-        assert await reserve(store, "m1", [DAY, WEEK], delivery=f"d{number}", now=at, zone=ZONE)
+        assert await reserve(store, "m1", [DAY, WEEK], delivery=f"d{number}", now=at, zone=ZONE, hold_seconds=20)
     recipient = await recipient_of(store, "m1")
     third = evening + timedelta(days=2)
 
@@ -57,13 +58,17 @@ async def test_a_day_is_the_members_and_a_window_rolls(store: Store) -> None:
     assert full(recipient, [DAY], now=third + timedelta(minutes=1), zone=ZONE, delivery="x") is None
     assert full(recipient, [WEEK], now=third, zone=ZONE, delivery="x") == ("week", evening + timedelta(days=7))
     later = evening + timedelta(days=7)
-    assert await reserve(store, "m1", [WEEK], delivery="d9", now=later - timedelta(milliseconds=1), zone=ZONE) is False
-    assert await reserve(store, "m1", [WEEK], delivery="d9", now=later, zone=ZONE) is True
+    before = later - timedelta(milliseconds=1)
+    assert await reserve(store, "m1", [WEEK], delivery="d9", now=before, zone=ZONE, hold_seconds=20) is False
+    assert await reserve(store, "m1", [WEEK], delivery="d9", now=later, zone=ZONE, hold_seconds=20) is True
 
 
 async def test_a_member_who_was_never_stored_has_his_places_too(store: Store) -> None:
     taken = await asyncio.gather(
-        *(reserve(store, "m2", [DAY], delivery=f"d{number}", now=NOW, zone=ZONE) for number in range(5))
+        *(
+            reserve(store, "m2", [DAY], delivery=f"d{number}", now=NOW, zone=ZONE, hold_seconds=20)
+            for number in range(5)
+        )
     )
 
     recipient = await recipient_of(store, "m2")
@@ -74,15 +79,15 @@ async def test_a_member_who_was_never_stored_has_his_places_too(store: Store) ->
 
 async def test_a_delivery_with_a_place_takes_one_of_a_cap_that_came_since_while_that_has_room(store: Store) -> None:
     await a_recipient(store)
-    assert await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE)
+    assert await reserve(store, "m1", [DAY], delivery="d1", now=NOW, zone=ZONE, hold_seconds=20)
 
-    with_room = await reserve(store, "m1", [DAY, WEEK], delivery="d1", now=NOW, zone=ZONE)
+    with_room = await reserve(store, "m1", [DAY, WEEK], delivery="d1", now=NOW, zone=ZONE, hold_seconds=20)
     for number in range(2, 4):
-        assert await reserve(store, "m1", [WEEK], delivery=f"d{number}", now=NOW, zone=ZONE)
-    without = await reserve(store, "m1", [WEEK], delivery="d4", now=NOW, zone=ZONE)
-    again = await reserve(store, "m1", [DAY, WEEK], delivery="d1", now=NOW, zone=ZONE)
+        assert await reserve(store, "m1", [WEEK], delivery=f"d{number}", now=NOW, zone=ZONE, hold_seconds=20)
+    without = await reserve(store, "m1", [WEEK], delivery="d4", now=NOW, zone=ZONE, hold_seconds=20)
+    again = await reserve(store, "m1", [DAY, WEEK], delivery="d1", now=NOW, zone=ZONE, hold_seconds=20)
 
     places = (await recipient_of(store, "m1")).places
     assert (with_room, without, again) == (True, False, True)
     assert [place.delivery for place in places["day"]] == ["d1"]
-    assert [place.delivery for place in places["week"]] == ["d1", "d2", "d3"]
+    assert [place.delivery for place in places["week"]] == ["d2", "d3", "d1"]
