@@ -118,7 +118,7 @@ class _Way:
         while heard or not {Kind.SIGNAL, Kind.RECALL, Kind.STALE, Kind.UP_AGAIN}.isdisjoint(ahead):
             heard = 0
             if Kind.SIGNAL in ahead or Kind.RECALL in ahead:
-                await cascades.catch_up(office, range(SLOTS), now=now)
+                await cascades.hear_told(office, range(SLOTS), now=now)
             if Kind.STALE in ahead:
                 await hear_stale(office, range(SLOTS), now=now)
             if Kind.UP_AGAIN in ahead:

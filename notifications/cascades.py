@@ -57,12 +57,11 @@ async def do(office: Office, slots: Iterable[int], ahead: Agenda, *, now: dateti
     return heard + await send_due(office, members, now=now, known=known)
 
 
-async def catch_up(office: Office, slots: Iterable[int], *, now: datetime) -> int:
-    """Hears all that was posted and told up to now, for a clock that is about to move; how much it was."""
-    slots, done = list(slots), await hear_posted(office, now=now)
-    while heard := await hear_stored(office, slots, now=now) + await recall_due(office, slots, now=now):
-        done += heard
-    return done
+async def hear_told(office: Office, slots: Iterable[int], *, now: datetime) -> None:
+    """Hears the stored signals up to now, and takes off screens what they, or somebody else, had recalled."""
+    slots = list(slots)
+    while await hear_stored(office, slots, now=now) + await recall_due(office, slots, now=now):
+        pass
 
 
 async def hear_posted(office: Office, *, now: datetime) -> int:

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from domain.store.slots import SLOTS
+from notifications import cascades
 from notifications.advance import advance
 from notifications.channel import Channel
 from notifications.firebase.bearer import FixedBearer
@@ -23,6 +25,12 @@ async def opened_office(shop: Shop, phones: Phones) -> AsyncIterator[Office]:
         yield Office(store=shop.store, clock=shop.clock, programmes=shop.programmes, carriers={Channel.PUSH: carrier})
     finally:
         await carrier.close()
+
+
+async def catch_up(office: Office, *, now: datetime) -> None:
+    """Hears all that was posted and told up to now."""
+    await cascades.hear_posted(office, now=now)
+    await cascades.hear_told(office, range(SLOTS), now=now)
 
 
 async def move(shop: Shop, office: Office, by: timedelta) -> None:

@@ -14,7 +14,7 @@ from notifications.recall import note_sent
 from notifications.recipient import recipient_of
 from tests.ledger.conftest import OpenShop
 from tests.notifications.customer import CASCADES, customer, phone_of
-from tests.notifications.office import opened_office
+from tests.notifications.office import catch_up, opened_office
 from tests.notifications.phones import Phones
 
 OFFER: Final = """
@@ -82,7 +82,7 @@ async def test_a_marketing_message_whose_sender_died_counts_as_sent_once_and_sta
             raise Death
 
     async with opened_office(shop, phones) as office:
-        await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+        await catch_up(office, now=shop.clock.now())
         with pytest.raises(Death):
             await cascades.work(replace(office, at=die), SLOTS, now=shop.clock.now())
         for _ in range(2):
@@ -108,7 +108,7 @@ async def test_a_goal_ends_what_was_to_be_tried_again_and_gives_its_place_back(
     member = await customer(shop)
     async with opened_office(shop, phones) as office:
         phones.script("*", {"kind": "QUOTA_OF_DEVICE", "times": None})
-        await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+        await catch_up(office, now=shop.clock.now())
         await cascades.work(office, SLOTS, now=shop.clock.now())
         (before,) = await shop.store.runs.find().to_list()
         await shop.adjust(member, 5)

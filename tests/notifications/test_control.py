@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from domain.store.connection import Store
-from notifications import cascades
 from notifications.control import ALL, CascadeState, set_state, switches
 from notifications.delivery import DeliveryEvent, take_delivery_report
 from notifications.office import Office
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import CASCADES, customer, phone_of
-from tests.notifications.office import move, opened_office
+from tests.notifications.office import catch_up, move, opened_office
 from tests.notifications.phones import Phones
 
 NOW = datetime(2026, 7, 6, 12, tzinfo=UTC)
@@ -81,7 +80,7 @@ async def test_a_run_that_slipped_past_the_stop_is_ended_when_it_is_due(
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, range(64), now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
     before = await shop.store.runs.find().to_list()
     await set_state(shop.store, ALL, STOPPED, now=shop.clock.now())
     for run in before:
@@ -98,7 +97,7 @@ async def test_a_run_that_slipped_past_the_stop_is_ended_though_its_cascade_is_l
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, range(64), now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
     before = await runs_of(shop, "receipt")
     await set_state(shop.store, "receipt", STOPPED, now=shop.clock.now())
     await set_state(shop.store, "receipt", LIVE, now=shop.clock.now())
@@ -118,7 +117,7 @@ async def test_all_paused_lets_a_stopped_cascade_end_and_nothing_else_go(
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, range(64), now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
     before = await runs_of(shop, "receipt")
     await set_state(shop.store, "receipt", STOPPED, now=shop.clock.now())
     await shop.store.runs.replace_one({"_id": before[0]["_id"]}, before[0])

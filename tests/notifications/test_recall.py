@@ -13,7 +13,7 @@ from notifications.office import Office
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import customer, phone_of
-from tests.notifications.office import move, opened_office
+from tests.notifications.office import catch_up, move, opened_office
 from tests.notifications.phones import Phones
 
 GOALS: Final = """
@@ -84,9 +84,7 @@ async def test_a_recall_that_was_cut_short_or_refused_is_done_by_who_comes_next(
         if point == "run ended":
             raise Death
 
-    await asyncio.gather(
-        cascades.catch_up(replace(office, at=die), SLOTS, now=shop.clock.now()), return_exceptions=True
-    )
+    await asyncio.gather(catch_up(replace(office, at=die), now=shop.clock.now()), return_exceptions=True)
     stopped = await the_run(shop)
     phones.script("*", {"kind": "UNAVAILABLE", "times": 1})
     await cascades.work(office, SLOTS, now=shop.clock.now())
@@ -119,14 +117,14 @@ async def test_a_goal_during_a_send_waits_for_its_answer_and_recalls_it(
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
     phones.script("*", {"kind": "OK", "seconds": 0.5})
     sending = asyncio.create_task(cascades.work(office, SLOTS, now=shop.clock.now()))
     await asyncio.to_thread(phones.ledger, at_least=1)
     await shop.adjust(member, 5)
     other = replace(office, by="another", locks=type(office.locks)())
 
-    await cascades.catch_up(other, SLOTS, now=shop.clock.now())
+    await catch_up(other, now=shop.clock.now())
     meanwhile = await the_run(shop)
     await sending
     await cascades.work(office, SLOTS, now=shop.clock.now())

@@ -18,7 +18,7 @@ from notifications.worker import Worker
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import customer, phone_of
-from tests.notifications.office import move, opened_office
+from tests.notifications.office import catch_up, move, opened_office
 from tests.notifications.phones import Phones
 from tests.notifications.test_worker import eventually
 
@@ -119,7 +119,7 @@ async def test_a_run_whose_sending_raises_lets_the_members_others_go_and_goes_wh
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
     first: dict[str, Any] = {"member": member.id, "cascade": "first"}
     await shop.store.runs.update_one(first, {"$set": {"step": -7}})
     before = alarms("run_set_aside")
@@ -173,7 +173,7 @@ async def test_a_worker_goes_on_with_the_others_while_a_member_is_set_aside(
 
 async def test_more_entries_and_live_runs_than_a_page_are_all_heard_in_one_turn(shop: Shop, office: Office) -> None:
     member = await customer(shop)
-    await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
     run = await shop.store.runs.find_one({"cascade": "first"})
     assert run is not None
     await shop.store.runs.insert_many([{**run, "_id": f"{run['_id']}{number}"} for number in range(230)])
@@ -183,7 +183,7 @@ async def test_more_entries_and_live_runs_than_a_page_are_all_heard_in_one_turn(
         Signal(id="goal", member=member.id, event="activity.visit", at=shop.clock.now(), facts={"delivery": "x"}),
     )
 
-    await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
 
     heard = await shop.store.recipients.find_one({"_id": member.id})
     assert heard is not None
@@ -193,7 +193,7 @@ async def test_more_entries_and_live_runs_than_a_page_are_all_heard_in_one_turn(
 
 async def test_more_due_runs_of_a_member_than_a_batch_all_go_on(shop: Shop, office: Office) -> None:
     await customer(shop)
-    await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
     run = await shop.store.runs.find_one({"cascade": "first"})
     assert run is not None
     at_wait = {**run, "step": 1}
@@ -208,7 +208,7 @@ async def test_of_members_who_are_read_together_only_the_one_who_cannot_be_read_
     shop: Shop, office: Office, phones: Phones
 ) -> None:
     sound, broken = await customer(shop), await customer(shop)
-    await cascades.catch_up(office, SLOTS, now=shop.clock.now())
+    await catch_up(office, now=shop.clock.now())
     await spoil(shop, broken)
 
     await move(shop, office, SECOND)
