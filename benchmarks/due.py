@@ -2,7 +2,8 @@
 
 Three kinds of work of a worker that holds all slots: taking the first of every kind (the agenda), finding the members
 whose runs are due and claiming a send of each, and finding the members to whom a date comes. The same number is due in
-both sizes; the rest waits for later. `examined` are the documents that the server looked at for each that it returned.
+both sizes; the rest waits for later. Then a paused cascade holds as many more that are overdue, 100,000 at most.
+`examined` are the documents that the server looked at for each that it returned.
 """
 
 import argparse
@@ -23,12 +24,15 @@ from benchmarks.waiting import fill, member_name, opened_office, run_documents, 
 from domain.store.connection import Document
 from domain.store.slots import SLOTS, slot_of
 from notifications.agenda import MESSAGES, agenda
+from notifications.control import CascadeState, set_state
 from notifications.due_runs import due_members
 from notifications.office import Office, claim_run
-from notifications.run import Claim, Run, delivery_id
+from notifications.run import Claim, Run, delivery_id, run_id
 
 DUE: Final = 200
 LATER: Final = timedelta(days=30)
+PAUSED: Final = "win-back"
+MOST_PAUSED: Final = 100_000
 COLUMNS: Final = ("work", "waiting", "ms", "× the smaller", "index", "examined / returned")
 
 
@@ -65,6 +69,13 @@ def recipients(count: int, *, now: datetime) -> Iterator[Document]:
 def runs(count: int, *, now: datetime) -> Iterator[Run]:
     for number in range(count):
         yield waiting_run(number, now=now, due_at=now if number < DUE else now + LATER * (number / count))
+
+
+def paused_runs(count: int, *, now: datetime) -> Iterator[Run]:
+    """Overdue for up to a day."""
+    for number in range(count):
+        run = waiting_run(number, now=now, due_at=now - timedelta(days=1) * (number / count))
+        yield replace(run, id=run_id(PAUSED, run.member, run.signal), cascade=PAUSED)
 
 
 async def timed(work: Callable[[], Awaitable[Any]], times: int) -> list[float]:
@@ -138,11 +149,15 @@ async def measure(url: str, *, waiting: int, times: int) -> list[Sample]:
         first_ms, due_ms, dates_ms = [await timed(work, times) for work in (first, due, dates)]
         found = [await explained(office, each.name, now) for each in (office.store.runs, office.store.recipients)]
         claim_ms = await claims(office, now)
+        await fill(office.store.runs, run_documents(paused_runs(min(waiting, MOST_PAUSED), now=now)))
+        await set_state(office.store, PAUSED, CascadeState.PAUSED, now=now)
+        paused_ms = await timed(due, times)
         return [
             Sample(work="the first of every kind", waiting=waiting, milliseconds=first_ms),
             _found(f"find {DUE} due runs", waiting, due_ms, found[0]),
             Sample(work="claim one", waiting=waiting, milliseconds=claim_ms),
             _found(f"find {DUE} dates that came", waiting, dates_ms, found[1]),
+            Sample(work=f"find {DUE} due runs beside paused ones", waiting=waiting, milliseconds=paused_ms),
         ]
 
 

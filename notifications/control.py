@@ -117,7 +117,7 @@ def _switch(state: CascadeState, now: datetime) -> list[dict[str, Any]]:
 
 async def has_live_runs(store: Store, cascade: str) -> bool:
     """Whether runs of the cascade wait: they outlive it in a later programme, and can still be paused and stopped."""
-    live = {"cascade": cascade, "state": RunState.WAITING.value}
+    live = {"cascade": cascade, "state": RunState.WAITING.value, "due_at": {"$exists": True}}
     return await store.runs.find_one(live, {"_id": True}) is not None
 
 
@@ -140,7 +140,7 @@ async def _end_runs(store: Store, cascade: str, *, now: datetime) -> None:
     of_cascade = {} if cascade == ALL else {"cascade": cascade}
     event = {"at": now, "what": "cancelled", "reason": "stopped"}
     await store.runs.update_many(
-        {**of_cascade, "state": RunState.WAITING.value},
+        {**of_cascade, "state": RunState.WAITING.value, "due_at": {"$exists": True}},
         {
             "$set": {"state": RunState.CANCELLED.value, "ended_at": now},
             "$unset": {"due_at": "", "claim": "", f"facts.{PLACE}": ""},

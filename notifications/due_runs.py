@@ -7,12 +7,13 @@ set aside and harms no other (:mod:`notifications.setback`). What becomes of a s
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from domain.store.connection import Document
 from notifications import engine
 from notifications.control import ALL, CascadeState, Switches, switches
 from notifications.office import Office, all_done, claim_run, store_run
@@ -41,15 +42,13 @@ async def due_members(
     limit: int = BATCH,
 ) -> list[str]:
     """Members of the slots with runs that are due and not paused or set aside, those due longest first."""
-    wanted = {**await _movable(office, slots, known=known, but=but), "due_at": {"$exists": True, "$lte": until}}
-    found = office.store.runs.find(wanted, {"member": True}).sort("due_at", 1).limit(limit)
-    return list(dict.fromkeys([document["member"] async for document in found]))
+    found = await _due(office, slots, until=until, known=known, but=but, limit=limit)
+    return list(dict.fromkeys([document["member"] for document in found]))
 
 
 async def earliest_run(office: Office, slots: Iterable[int], *, until: datetime) -> datetime | None:
     """When the next run that is not paused or set aside is due, if that is at `until` or before."""
-    wanted = {**await _movable(office, slots), "due_at": {"$exists": True, "$lte": until}}
-    first = await office.store.runs.find(wanted, {"due_at": True}).sort("due_at", 1).limit(1).to_list()
+    first = await _due(office, slots, until=until, limit=1)
     return first[0]["due_at"] if first else None
 
 
@@ -123,18 +122,35 @@ async def _near(office: Office, members: Sequence[str], *, known: Switches, now:
     return {member: runs[:BATCH] for member, runs in found.items() if runs[0].due_at and runs[0].due_at <= now}
 
 
-async def _movable(
-    office: Office, slots: Iterable[int], *, known: Switches | None = None, but: Collection[str] = ()
-) -> dict[str, Any]:
-    """What finds the runs of the slots that may go on: not paused, nor set aside, nor of the members given."""
-    slots = sorted(slots)
-    aside = await members_aside(office.store, slots)
-    wanted: dict[str, Any] = {"slot": {"$in": slots}, **not_aside()}
-    if held := _held(known or await switches(office.store)):
-        wanted["cascade"] = held
+async def _due(
+    office: Office,
+    slots: Iterable[int],
+    *,
+    until: datetime,
+    known: Switches | None = None,
+    but: Collection[str] = (),
+    limit: int,
+) -> list[Document]:
+    """Member and instant of runs of the slots that are due and may go on: not paused, set aside, or of those members.
+
+    While cascades are paused the others are asked for one by one: it takes no longer however many runs are held.
+    """
+    slots, runs = sorted(slots), office.store.runs
+    known, aside = known or await switches(office.store), await members_aside(office.store, slots)
+    wanted: dict[str, Any] = {"slot": {"$in": slots}, "due_at": {"$exists": True, "$lte": until}, **not_aside()}
     if left := [*aside, *but]:
         wanted["member"] = {"$nin": left}
-    return wanted
+    queries = [wanted]
+    if _held(known) is not None:
+        cascades = await runs.distinct("cascade")
+        queries = [{**wanted, "cascade": each} for each in cascades if known.state(each) is not CascadeState.PAUSED]
+
+    async def first(query: Mapping[str, Any]) -> list[Document]:
+        found = runs.find(query, {"member": True, "due_at": True}).sort("due_at", 1)
+        return await found.limit(limit).to_list()
+
+    due = [document for found in await asyncio.gather(*map(first, queries)) for document in found]
+    return sorted(due, key=lambda document: document["due_at"])[:limit]
 
 
 def _held(known: Switches) -> dict[str, Any] | None:

@@ -214,9 +214,10 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = {
         Index(name="member_started", keys=("member", "started_at")),
         # Those whose steps are done and whose goal may still come.
         Index(name="member_goal", keys=("member", "goal_until"), where={"goal_until": {"$exists": True}}),
-        # A cascade's runs over a time, for its report; and what a switch ends.
+        # A cascade's runs over a time, for its report.
         Index(name="cascade_started", keys=("cascade", "started_at")),
-        Index(name="cascade_state", keys=("cascade", "state")),
+        # What a worker takes next while some cascades are paused; and what a switch ends.
+        Index(name="cascade_due", keys=("cascade", "slot", "due_at"), where={"due_at": {"$exists": True}}),
     ),
     RECIPIENTS: (
         # The next date of the members of a worker's slots.
