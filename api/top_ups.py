@@ -44,12 +44,11 @@ from domain.payments.auto_top_up import set_auto_top_up
 from domain.payments.payer import AutoTopUp as AutoTopUpSetting
 from domain.payments.provider import ProviderUnavailable
 from domain.payments.refund import ensure_refund
-from domain.payments.top_up import CLEARING, start_top_up
+from domain.payments.top_up import CLEARING, OPERATION, start_top_up
 from domain.problems import NotEligible as NotEligibleNow
 from domain.problems import NotFound as Missing
 from domain.problems import Problem
 
-START: Final = "startTopUp"
 REFUND: Final = "refundTopUp"
 
 
@@ -148,7 +147,7 @@ async def _start(info: Info, wanted: StartTopUpInput) -> StartTopUpResult:
             saves_method=wanted.save_payment_method,
             actor=caller.actor,
             key=wanted.idempotency_key,
-            fingerprint=fingerprint_of(START, plain(wanted)),
+            fingerprint=fingerprint_of(OPERATION, plain(wanted)),
         )
     except ProviderUnavailable:
         raise Unavailable("The payment provider does not answer. Try again with the same key.") from None

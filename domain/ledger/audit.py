@@ -361,11 +361,13 @@ async def _audit_claims(store: Store, claims: dict[str, tuple[str, str, str]], f
 async def _audit_refusals(store: Store, found: _Findings) -> None:
     async for batch in _batches(store.journal.find({"seq": {"$exists": False}})):
         for document in batch:
-            found.refusals += 1
+            found.refusals += "top_up" not in document
             member = document.get("member")
             try:
-                refusal = decided_from(document)
-                is_sound = document["_id"] == f"{member}|{refusal.key}" and document["slot"] == slot_of(refusal.member)
+                decision = decided_from(document)
+                is_sound = document["_id"] == f"{member}|{decision.key}" and document["slot"] == slot_of(
+                    decision.member
+                )
             except _MALFORMED as error:
                 found.differ(member, str(document["_id"]), f"neither entry nor refusal: {error!r}")
                 continue

@@ -197,9 +197,8 @@ class Batch:
                 assert attempt.command is not None
                 attempt.resolve(await replay(self.journal, claimed.used_by, attempt.command.fingerprint))
             elif claimed.is_used_elsewhere:
-                assert attempt.command is not None
                 wallet = await self.journal.wallet(attempt.member)
-                attempt.resolve(Outcome(decided=used_elsewhere(attempt.command), wallet=wallet, replayed=False))
+                attempt.resolve(Outcome(decided=used_elsewhere(), wallet=wallet, replayed=False))
         return blocked
 
     async def _decide(self, attempts: list[Attempt], wallets: Mapping[str, Wallet]) -> dict[str, _Chain]:

@@ -15,9 +15,8 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from domain.ledger.command import RECEIPT_OWNERS, Command, claim_of_key, claim_of_receipt
-from domain.ledger.entry import Entry, Refusal
+from domain.ledger.entry import Decision, Entry
 from domain.ledger.journal import Journal
-from domain.store.connection import Store
 
 ABANDONED = timedelta(seconds=60)
 """Well past the commit's deadline and the driver's time-outs."""
@@ -36,7 +35,7 @@ class Claimed:
 
     is_blocked: bool = False
     duplicate_of: str | None = None
-    used_by: Entry | Refusal | None = None
+    used_by: Decision | None = None
     is_used_elsewhere: bool = False
 
     @property
@@ -70,13 +69,6 @@ async def claim_all(journal: Journal, commands: Sequence[Command]) -> list[Claim
         if made:
             await journal.store.claims.delete_many({"$or": made})
     return results
-
-
-async def is_of_top_up(store: Store, command: Command) -> bool:
-    """Whether a member's key stands for a top-up that he began, which posts nothing under it (SEMANTICS §1.1)."""
-    if not command.actor.startswith("member:"):
-        return False
-    return await store.top_ups.find_one({"member": command.member, "key": command.key}, {"_id": 1}) is not None
 
 
 async def release(journal: Journal, commands: Sequence[Command]) -> None:
@@ -132,7 +124,7 @@ async def _contest(
     return results
 
 
-def _judge(command: Command, claim: Mapping[str, Any], found: Entry | Refusal | None) -> Claimed | None:
+def _judge(command: Command, claim: Mapping[str, Any], found: Decision | None) -> Claimed | None:
     """What another's claim means for the command; None when the claim is free to take over."""
     if "enrolled" in claim:
         return Claimed(is_used_elsewhere=True)

@@ -155,11 +155,10 @@ def mismatch(stored: Fingerprint, given: Fingerprint) -> IdempotencyMismatch:
     )
 
 
-def used_elsewhere(command: Command) -> IdempotencyMismatch:
-    """The key was used for another operation, whose decision stands outside the journal."""
+def used_elsewhere() -> IdempotencyMismatch:
+    """The key was used for another operation, whose input stands outside the journal."""
     return IdempotencyMismatch(
-        message=f"The key was used before for another operation than {command.operation}. Use a new key.",
-        differs=("operation",),
+        message="The key was used before for another operation. Use a new key.", differs=("operation",)
     )
 
 

@@ -14,8 +14,7 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from domain.ledger.batch import Attempt, Batch
-from domain.ledger.claim import is_of_top_up
-from domain.ledger.command import Command, Fingerprint, claim_of_key, situation_of, used_elsewhere
+from domain.ledger.command import Command, Fingerprint, claim_of_key, situation_of
 from domain.ledger.due import due_entries
 from domain.ledger.entry import Entry
 from domain.ledger.journal import Journal
@@ -63,9 +62,6 @@ class Ledger:
 
     async def commit(self, command: Command) -> Outcome:
         """Decide the command on its wallet and keep the decision. Raises :class:`Unavailable`."""
-        if await is_of_top_up(self.store, command):
-            wallet = await self.journal.wallet(command.member)
-            return Outcome(decided=used_elsewhere(command), wallet=wallet, replayed=False)
         outcome = await self._enqueue(command.member, command)
         assert outcome is not None
         return outcome

@@ -245,6 +245,22 @@ class Refusal:
     problem: Problem
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A top-up that was begun, kept under its key as an entry is: money comes later, and under another key."""
+
+    member: str
+    posted_at: datetime
+    actor: str
+    key: str
+    operation: str
+    top_up: str
+
+
+Decision = Entry | Refusal | Begun
+"""What the journal holds under a key."""
+
+
 def entry_id(member: str, sequence: int) -> str:
     """The id of a member's n-th entry; the member stands in it, so that it is found on the member's shard."""
     return f"{member}.{sequence}"
@@ -288,17 +304,16 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 def refusal_document(refusal: Refusal) -> dict[str, Any]:
     """The refusal as the journal stores it: no sequence, no hash."""
     return {
-        "_id": f"{refusal.member}|{refusal.key}",
-        "member": refusal.member,
-        "slot": slot_of(refusal.member),
-        "posted_at": refusal.posted_at,
-        "actor": refusal.actor,
-        "key": refusal.key,
-        "operation": refusal.operation,
+        **_decided_part(refusal),
         "fingerprint": refusal.fingerprint,
         "leaves": refusal.leaves,
         "problem": problem_document(refusal.problem),
     }
+
+
+def begun_document(begun: Begun) -> dict[str, Any]:
+    """The beginning of a top-up as the journal stores it: no sequence, no hash."""
+    return {**_decided_part(begun), "top_up": begun.top_up}
 
 
 def tier_document(tier: TierState) -> dict[str, Any]:
@@ -311,15 +326,14 @@ def tier_from(document: Mapping[str, Any]) -> TierState:
     return TierState(**{**document, "since_on": date.fromisoformat(document["since_on"])})
 
 
-def decided_from(document: Mapping[str, Any]) -> Entry | Refusal:
-    """What the journal holds under a key: an entry or a refusal."""
+def decided_from(document: Mapping[str, Any]) -> Decision:
+    """What the journal holds under a key: an entry, a refusal, or the beginning of a top-up."""
+    shared = {name: document[name] for name in ("member", "posted_at", "actor", "key", "operation")}
+    if "top_up" in document:
+        return Begun(**shared, top_up=document["top_up"])
     if "problem" in document:
         return Refusal(
-            member=document["member"],
-            posted_at=document["posted_at"],
-            actor=document["actor"],
-            key=document["key"],
-            operation=document["operation"],
+            **shared,
             fingerprint=document["fingerprint"],
             leaves=document["leaves"],
             problem=problem_from(document["problem"]),
@@ -367,6 +381,18 @@ def entry_from(document: Mapping[str, Any]) -> Entry:
         marks=document.get("marks", {}),
         hash=document["hash"],
     )
+
+
+def _decided_part(decision: Refusal | Begun) -> dict[str, Any]:
+    return {
+        "_id": f"{decision.member}|{decision.key}",
+        "member": decision.member,
+        "slot": slot_of(decision.member),
+        "posted_at": decision.posted_at,
+        "actor": decision.actor,
+        "key": decision.key,
+        "operation": decision.operation,
+    }
 
 
 def _return_from(document: Mapping[str, Any]) -> Return:

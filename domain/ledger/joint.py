@@ -20,7 +20,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from domain.ledger.claim import claim_all, is_of_top_up, release
+from domain.ledger.claim import claim_all, release
 from domain.ledger.command import Command, duplicate_receipt, refusal_of, situation_of, used_elsewhere
 from domain.ledger.commit import DEADLINE_SECONDS, RETRY_SECONDS, Ledger
 from domain.ledger.due import due_entries
@@ -121,11 +121,7 @@ async def _known(ledger: Ledger, command: Command) -> Outcome | None:
     decided = await ledger.journal.decided([(command.member, command.stored_key)])
     for found in decided.values():
         return await replay(ledger.journal, found, command.fingerprint)
-    problem: Problem | None = None
-    if await is_of_top_up(ledger.store, command):
-        problem = used_elsewhere(command)
-    elif command.check is not None:
-        problem = command.check(ledger.programme, ledger.now())
+    problem = None if command.check is None else command.check(ledger.programme, ledger.now())
     if problem is None:
         (claimed,) = await claim_all(ledger.journal, [command])
         while claimed.is_blocked:
@@ -133,7 +129,7 @@ async def _known(ledger: Ledger, command: Command) -> Outcome | None:
             (claimed,) = await claim_all(ledger.journal, [command])
         if claimed.used_by is not None:
             return await replay(ledger.journal, claimed.used_by, command.fingerprint)
-        problem = used_elsewhere(command) if claimed.is_used_elsewhere else None
+        problem = used_elsewhere() if claimed.is_used_elsewhere else None
         if problem is None and claimed.duplicate_of is not None:
             duplicate = duplicate_receipt(command, claimed.duplicate_of)
             refused = _Refused(duplicate, await ledger.journal.wallet(command.member))

@@ -13,7 +13,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
 from domain.ledger.bonus import entry_of_bonus
-from domain.ledger.entry import Entry, EntryKind, Refusal, decided_from, entry_from, member_of_entry
+from domain.ledger.entry import Decision, Entry, EntryKind, decided_from, entry_from, member_of_entry
 from domain.ledger.voucher import VoucherStatus
 from domain.ledger.wallet import Wallet, fold, wallet_from
 from domain.store.connection import Store
@@ -63,7 +63,7 @@ class Journal:
         """What a failover cannot take back: an outcome that is answered from reading alone must stand."""
         return self.store.journal.with_options(read_concern=ReadConcern("majority"))
 
-    async def decided(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Entry | Refusal]:
+    async def decided(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Decision]:
         """What was decided under each (member, stored key); pairs without a decision are left out."""
         wanted = [{"member": member, "key": key} for member, key in keys]
         if not wanted:

@@ -6,8 +6,8 @@ Where there is no outcome, because the database did not answer in time or too ma
 
 from dataclasses import dataclass
 
-from domain.ledger.command import Fingerprint, mismatch
-from domain.ledger.entry import Entry, Refusal
+from domain.ledger.command import Fingerprint, mismatch, used_elsewhere
+from domain.ledger.entry import Begun, Decision, Entry
 from domain.ledger.journal import Journal
 from domain.ledger.wallet import Wallet
 from domain.problems import Problem
@@ -26,13 +26,15 @@ class Outcome:
     replayed: bool
 
 
-async def replay(journal: Journal, found: Entry | Refusal, fingerprint: Fingerprint) -> Outcome:
+async def replay(journal: Journal, found: Decision, fingerprint: Fingerprint) -> Outcome:
     """What is answered to a key whose decision was found, with the wallet of the member it was found for."""
     return replayed(found, fingerprint, await journal.wallet(found.member))
 
 
-def replayed(found: Entry | Refusal, fingerprint: Fingerprint, wallet: Wallet) -> Outcome:
+def replayed(found: Decision, fingerprint: Fingerprint, wallet: Wallet) -> Outcome:
     """The stored outcome again for the same input; for another one, where it differs (SEMANTICS §1.2)."""
+    if isinstance(found, Begun):
+        return Outcome(decided=used_elsewhere(), wallet=wallet, replayed=False)
     if found.fingerprint != fingerprint.digest:
         stored = Fingerprint(digest=found.fingerprint, leaves=found.leaves)
         return Outcome(decided=mismatch(stored, fingerprint), wallet=wallet, replayed=False)

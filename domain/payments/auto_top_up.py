@@ -106,6 +106,7 @@ async def consider(ledger: Ledger, provider: Provider, payer: Payer, entry: Entr
             entry=entry.id,
         ),
     )
+    assert isinstance(decided, StartedTopUp), entry.id
     if decided.problem is not None:
         log.info("auto_top_up.refused", member=payer.member, entry=entry.id, problem=decided.problem.code)
     return decided

@@ -23,6 +23,7 @@ from pymongo.write_concern import WriteConcern
 from domain.commands.top_up import TopUp, check_top_up, limit_problem
 from domain.ledger.command import Command, Fingerprint, mismatch
 from domain.ledger.commit import Ledger
+from domain.ledger.entry import Begun, Refusal, begun_document, refusal_document
 from domain.ledger.joint import commit_jointly
 from domain.ledger.outcome import Outcome, Unavailable
 from domain.ledger.wallet import standing
@@ -36,6 +37,7 @@ from domain.store.connection import Store
 from domain.store.slots import slot_of
 
 CLEARING: Final = "psp/clearing"
+OPERATION: Final = "startTopUp"
 OPEN_FOR: Final = timedelta(hours=1)
 """How long the member may take; then the intent is cancelled, and the headroom is free."""
 ATTEMPTS: Final = 50
@@ -118,14 +120,16 @@ async def start_top_up(
         due_at=ledger.now() + OPEN_FOR,
         saves_method=saves_method,
     )
-    if (elsewhere := await _used_elsewhere(ledger, member, f"{actor}|{key}", fingerprint)) is not None:
+    if (elsewhere := await _used_elsewhere(ledger, fresh, actor)) is not None:
         return elsewhere
     if await find_by_key(ledger.store, member.id, key) is None:
         problem = check_top_up(wanted, ledger.programme)
         if problem is not None:
             return problem
         await close_declined(ledger, provider, member.id, amount_minor=amount_minor, currency=currency)
-    top_up = await reserve(ledger, fresh)
+    top_up = await reserve(ledger, fresh, actor=actor)
+    if isinstance(top_up, IdempotencyMismatch):
+        return top_up
     if top_up.fingerprint.digest != fingerprint.digest:
         return mismatch(top_up.fingerprint, fingerprint)
     if top_up.problem is not None:
@@ -150,18 +154,25 @@ async def top_up_at_till(ledger: Ledger, top_up: TopUp, command: Command) -> Out
     return await commit_jointly(ledger, command, prepare=reserved, queues=[f"member {member}"])
 
 
-async def reserve(ledger: Ledger, fresh: StartedTopUp) -> StartedTopUp:
-    """What was decided of that top-up: kept now, open or refused by a limit, or under the same key before."""
+async def reserve(
+    ledger: Ledger, fresh: StartedTopUp, *, actor: str | None = None
+) -> StartedTopUp | IdempotencyMismatch:
+    """What was decided of that top-up: kept now, open or refused by a limit, or under the same key before.
+
+    The key is the `actor`'s, so that no other command of his can have it; a top-up begun for an entry has none.
+    """
     store = ledger.store
     for _ in range(ATTEMPTS):
         if (known := await find_by_key(store, fresh.member, fresh.key)) is not None:
             return known
+        if actor is not None and (elsewhere := await _used_elsewhere(ledger, fresh, actor)) is not None:
+            return elsewhere
         payer = await payer_of(store, fresh.member)
         problem = await _limit(ledger, fresh)
         decided = fresh
         if problem is not None:
             decided = replace(fresh, state=TopUpState.REFUSED, problem=problem, due_at=None)
-        if await _keep(store, decided, version=payer.version):
+        if await _keep(store, decided, version=payer.version, actor=actor):
             return decided
     raise Unavailable("Too much happens in this wallet at once. Send it again, with the same key.")
 
@@ -339,8 +350,10 @@ class _Outrun(Exception):  # noqa: N818 -- a step of the writing, never seen out
     """Somebody else reserved meanwhile."""
 
 
-async def _keep(store: Store, top_up: StartedTopUp, *, version: int) -> bool:
+async def _keep(store: Store, top_up: StartedTopUp, *, version: int, actor: str | None) -> bool:
     """Write it if the payer's version is still that one; False when it is to be decided anew. Raises Unavailable.
+
+    The journal is told of it under the actor's key, which unique (member, key) gives to one command alone.
 
     A process that is killed in the middle of the transaction leaves it to the server, which ends it within a minute;
     until then nobody else reserves for this member.
@@ -353,6 +366,8 @@ async def _keep(store: Store, top_up: StartedTopUp, *, version: int) -> bool:
         if not moved.matched_count:
             raise _Outrun
         await store.top_ups.insert_one(to_bson(top_up_document(top_up)), session=session)
+        if actor is not None:
+            await store.journal.insert_one(_decision_document(top_up, actor), session=session)
 
     try:
         with pymongo.timeout(TRANSACTION_SECONDS):
@@ -367,11 +382,30 @@ async def _keep(store: Store, top_up: StartedTopUp, *, version: int) -> bool:
     return True
 
 
-async def _used_elsewhere(
-    ledger: Ledger, member: Member, stored_key: str, fingerprint: Fingerprint
-) -> IdempotencyMismatch | None:
-    """The refusal if the caller used the key for a command of the journal."""
-    decided = await ledger.journal.decided([(member.id, stored_key)])
+def _decision_document(top_up: StartedTopUp, actor: str) -> dict[str, Any]:
+    key, at = f"{actor}|{top_up.key}", top_up.created_at
+    if top_up.problem is None:
+        return begun_document(
+            Begun(member=top_up.member, posted_at=at, actor=actor, key=key, operation=OPERATION, top_up=top_up.id)
+        )
+    return refusal_document(
+        Refusal(
+            member=top_up.member,
+            posted_at=at,
+            actor=actor,
+            key=key,
+            operation=OPERATION,
+            fingerprint=top_up.fingerprint.digest,
+            leaves=top_up.fingerprint.leaves,
+            problem=top_up.problem,
+        )
+    )
+
+
+async def _used_elsewhere(ledger: Ledger, fresh: StartedTopUp, actor: str) -> IdempotencyMismatch | None:
+    """The refusal if the caller used the key for another command."""
+    decided = await ledger.journal.decided([(fresh.member, f"{actor}|{fresh.key}")])
     for found in decided.values():
-        return mismatch(Fingerprint(digest=found.fingerprint, leaves=found.leaves), fingerprint)
+        if not isinstance(found, Begun) and found.operation != OPERATION:
+            return mismatch(Fingerprint(digest=found.fingerprint, leaves=found.leaves), fresh.fingerprint)
     return None

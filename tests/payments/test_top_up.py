@@ -321,6 +321,38 @@ async def test_a_key_that_began_a_top_up_is_refused_for_everything_else(shop: Sh
     assert await shop.posted() == before + 1
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("donate", {"charity": "shelter", "points": 5}),
+        ("convertPoints", {"points": 100}),
+        ("giftPoints", {"points": 5}),
+        ("redeemReward", {"reward": "coffee"}),
+    ],
+)
+async def test_one_key_at_one_instant_begins_a_top_up_or_does_something_else(
+    shop: Shop, name: str, given: dict[str, Any]
+) -> None:
+    member, other = await shop.enrol(), await shop.enrol()
+    await shop.adjust({"member": member, "points": 1_000, "reason": "For a try", "idempotencyKey": new_key()})
+    given = given | ({"to": {"id": other}} if name == "giftPoints" else {})
+
+    async def at_once(wanted: dict[str, Any]) -> list[str]:
+        answers = await asyncio.gather(
+            start(shop, member, wanted), do(shop, member, name, wanted["idempotencyKey"], **given)
+        )
+        return [each["__typename"] for each in answers]
+
+    for _ in range(5):
+        wanted = a_top_up("5.00")
+        at_first, later = await at_once(wanted), await at_once(wanted)
+
+        assert "IdempotencyMismatch" in at_first
+        assert at_first != ["IdempotencyMismatch"] * 2
+        assert later == at_first
+    assert await reserved(shop, member) == 5_00 * await shop.services.store.top_ups.count_documents({})
+
+
 async def test_without_a_provider_nobody_tops_up_by_card(shop: Shop, store: Store, settings: Settings) -> None:
     member = await shop.enrol()
     async with opened_shop(store, settings) as other:
