@@ -10,6 +10,7 @@ from domain.ledger.entry import Changes, Entry, EntryKind, Note
 from domain.ledger.expiry import start_of_day
 from domain.ledger.lot import LotKey
 from domain.ledger.posting import POINTS
+from domain.ledger.wallet import Wallet
 from domain.problems import LimitReached, NotEligible, Problem, invalid
 from domain.programme.earning import UsageChange
 from domain.programme.period import Per, next_start, period_key
@@ -51,30 +52,35 @@ def decide_sending(gift: Gift, situation: Situation) -> Entry | Problem:
     return draft.entry(changes=Changes(idle_until=draft.idle_until(), usage=usage), note=gift.message)
 
 
-def receiving(gift: Gift, sent: Entry) -> Command:
-    """The command on the receiver's wallet that follows from the sender's entry; its key makes it happen once."""
+def receiving(gift: Gift, sent: Entry, before: Wallet) -> Command:
+    """The command on the receiver's wallet that follows from the sender's entry; its key makes it happen once.
+
+    `before` is the sender's wallet just before that entry.
+    """
+    lot = _lot(sent, before)
     return Command(
         member=gift.receiver,
         actor=SYSTEM,
         key=f"gift {sent.id}",
         operation="receiveGift",
         fingerprint=fingerprint_of("receiveGift", {"sent": sent.id}),
-        decide=lambda situation: decide_receiving(gift, situation),
+        decide=lambda situation: decide_receiving(gift, lot, situation),
     )
 
 
-def decide_receiving(gift: Gift, situation: Situation) -> Entry:
-    """The GIFT_RECEIVED entry; the new lot keeps the earliest expiry that was taken. `evidence` is the sent entry."""
-    sent: Entry = situation.evidence
+def decide_receiving(gift: Gift, lot: LotKey, situation: Situation) -> Entry:
+    """The GIFT_RECEIVED entry; the new lot keeps the earliest expiry that was taken."""
     draft = Draft(situation, EntryKind.GIFT_RECEIVED, situation.now)
-    draft.credit(POINTS, gift.points, source=GIFTS, key=_lot(sent))
+    draft.credit(POINTS, gift.points, source=GIFTS, key=lot)
     changes = Changes(idle_until=draft.idle_until(missing_only=True))
     return draft.entry(changes=changes, note=gift.message)
 
 
-def _lot(sent: Entry) -> LotKey:
+def _lot(sent: Entry, before: Wallet) -> LotKey:
+    """The lot of what was sent; of points under the inactivity policy the date is the one that the sender's had."""
     taken = [posting.from_lot for posting in sent.postings if posting.from_lot is not None]
-    dates = [key.expires_at for key in taken if key.expires_at is not None]
+    found = [before.idle_until.get(POINTS) if key.idle else key.expires_at for key in taken]
+    dates = [date for date in found if date is not None]
     earliest: datetime | None = min(dates, default=None)
     idle = earliest is None and any(key.idle for key in taken)
     return LotKey(earliest, None, EntryKind.GIFT_RECEIVED.value, idle)

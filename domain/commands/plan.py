@@ -47,7 +47,10 @@ def decide_joining_plan(plan: str, situation: Situation) -> Entry | Problem:
         return shortage
     draft.spend(prepaid, price_minor, destination=PLANS)
     return draft.entry(
-        changes=Changes(plan=begun(plan, offered.period, joined=joined, on=draft.today, zone=programme.zone))
+        changes=Changes(
+            plan=begun(plan, offered.period, joined=joined, on=draft.today, zone=programme.zone),
+            idle_until=draft.idle_until(),
+        )
     )
 
 

@@ -71,7 +71,7 @@ async def _reward(ledger: Ledger, friend: str, referral: Referral) -> None:
         both = await commit_jointly(
             ledger,
             rewarding_referrer(referral.referrer, friend, referral.first),
-            follow=lambda _: rewarding_friend(friend),
+            follow=lambda _entry, _before: rewarding_friend(friend),
             queues=[f"{REFERRAL} {referral.referrer}"],
         )
         if isinstance(both.decided, Entry) and not both.replayed:

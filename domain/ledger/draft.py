@@ -22,7 +22,7 @@ from domain.ledger.expiry import (
     place,
     start_of_day,
 )
-from domain.ledger.hold import HeldPart, Hold
+from domain.ledger.hold import HeldPart, Hold, with_lapsed
 from domain.ledger.lot import Allocation, Lot, LotKey, add, is_spendable, spending_order, take
 from domain.ledger.posting import (
     AVAILABLE,
@@ -258,6 +258,7 @@ class Draft:
         """
         assert 0 <= captured <= hold.amount, (hold.id, captured)
         del self.holds[hold.id]
+        hold = with_lapsed(hold, self.situation.wallet.idle_until, at=self.occurred_at)
         for part in hold.parts:
             paid = min(captured, part.amount)
             captured -= paid
@@ -299,12 +300,12 @@ class Draft:
             self.lots = take(self.lots, asset, lot.key, amount - paid)
             self.lots = add(self.lots, Lot(asset=asset, key=key, remaining=amount - paid, earned_at=lot.earned_at))
 
-    def idle_until(self, *, missing_only: bool = False) -> dict[str, datetime]:
-        """The new idle dates after an earning or spending now, for the assets under the inactivity policy.
+    def idle_until(self, *, missing_only: bool = False, at: datetime | None = None) -> dict[str, datetime]:
+        """The new idle dates after an earning or spending (now, if no instant is given) under the inactivity policy.
 
         With `missing_only`, for what is no activity: only where the wallet has no idle date that lies ahead.
         """
-        programme, now = self.situation.programme, self.situation.now
+        programme, now = self.situation.programme, at or self.situation.now
         result: dict[str, datetime] = {}
         for asset in (POINTS, f"cashback/{programme.currency}"):
             policy = policy_of(programme, asset)

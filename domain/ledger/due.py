@@ -125,7 +125,12 @@ def _renew(wallet: Wallet, running: RunningPlan, programme: Programme, now: date
     if plan is None or not running.renews or draft.available(prepaid) < price_minor:
         return draft.entry(changes=Changes(ended_plan=running.plan))
     draft.spend(prepaid, price_minor, destination=PLANS)
-    return draft.entry(changes=Changes(plan=renewed(running, plan.period, zone=programme.zone)))
+    return draft.entry(
+        changes=Changes(
+            plan=renewed(running, plan.period, zone=programme.zone),
+            idle_until=draft.idle_until(at=running.paid_until),
+        )
+    )
 
 
 def _review(wallet: Wallet, due_at: datetime, programme: Programme, now: datetime) -> Entry:

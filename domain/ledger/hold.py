@@ -5,7 +5,7 @@ back to the lots it came from, where it expires at once if its time has passed m
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,27 @@ class Hold:
     @property
     def amount(self) -> int:
         return sum(part.amount for part in self.parts)
+
+
+def with_lapsed(hold: Hold, idle_until: Mapping[str, datetime], *, at: datetime) -> Hold:
+    """The hold at that instant: what it pinned under the inactivity policy keeps an idle date that has passed.
+
+    An activity after that date gives the wallet a new one, and does not bring back what was gone (SEMANTICS §2.7).
+    """
+
+    def part_of(part: HeldPart) -> HeldPart:
+        gone_at = idle_until.get(part.asset)
+        if gone_at is None or gone_at > at or not any(allocation.key.idle for allocation in part.taken):
+            return part
+        return replace(
+            part,
+            taken=tuple(
+                replace(each, key=each.key._replace(expires_at=gone_at, idle=False)) if each.key.idle else each
+                for each in part.taken
+            ),
+        )
+
+    return replace(hold, parts=tuple(part_of(part) for part in hold.parts))
 
 
 def hold_document(hold: Hold) -> dict[str, Any]:

@@ -40,8 +40,8 @@ Reserve = Callable[[AsyncClientSession, Entry], Awaitable[Problem | None]]
 Step = tuple[Wallet, Entry]
 """An entry and the wallet just before it."""
 
-Follow = Callable[[Entry], Command]
-"""The command on the other wallet that follows from the first entry."""
+Follow = Callable[[Entry, Wallet], Command]
+"""The command on the other wallet that follows from the first entry, and from the wallet just before that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ async def _decide(
         raise _Refused(problem, wallet)
     after = await _post(ledger, session, before, [*dues, decided], missed=missed)
     if also.follow is not None:
-        await _decide(ledger, session, also.follow(decided), programme, now, evidence=decided, also=_ALONE)
+        await _decide(ledger, session, also.follow(decided, wallet), programme, now, evidence=decided, also=_ALONE)
     return _Pending(decided, after)
 
 

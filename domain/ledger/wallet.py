@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from domain.ledger.bonus import Bonus, bonus_document, bonus_from
 from domain.ledger.entry import GENESIS, Balances, Entry, tier_document, tier_from
-from domain.ledger.hold import Hold, hold_document, hold_from
+from domain.ledger.hold import Hold, hold_document, hold_from, with_lapsed
 from domain.ledger.lot import (
     NEVER,
     Lot,
@@ -119,7 +119,7 @@ def apply(wallet: Wallet, entry: Entry) -> Wallet:
         vouchers=_changed(wallet.vouchers, changes.vouchers, [end.id for end in changes.ended_vouchers]),
         bonuses=_changed(wallet.bonuses, changes.bonuses, changes.ended_bonuses),
         holds=_changed(
-            wallet.holds,
+            _lapsed(wallet, entry),
             () if changes.hold is None else (changes.hold,),
             () if changes.ended_hold is None else (changes.ended_hold,),
         ),
@@ -347,6 +347,13 @@ def _released(hold: Hold, asset: str) -> list[Lot]:
         if part.asset == asset
         for allocation in part.taken
     ]
+
+
+def _lapsed(wallet: Wallet, entry: Entry) -> Mapping[str, Hold]:
+    """The open holds before an entry that gives new idle dates: what lapsed by then keeps the date it had."""
+    if not (wallet.holds and entry.changes.idle_until):
+        return wallet.holds
+    return {name: with_lapsed(hold, wallet.idle_until, at=entry.posted_at) for name, hold in wallet.holds.items()}
 
 
 def _changed(open_ones: Mapping[str, _Held], new: Iterable[_Held], ended: Iterable[str]) -> Mapping[str, _Held]:

@@ -37,6 +37,24 @@ async def test_both_wallets_have_an_entry_and_the_lot_keeps_the_earliest_expiry(
     assert (await shop.standing(receiver)).expiring == ((100, datetime(2026, 6, 1, 22, tzinfo=UTC)),)
 
 
+async def test_a_gift_of_an_idle_wallet_keeps_the_date_that_the_senders_points_had(shop_with: OpenShop) -> None:
+    shop = await shop_with(
+        "points: {expiry: {policy: inactivity, after: P3M}}\n", start_at=datetime(2026, 3, 1, 12, tzinfo=UTC)
+    )
+    sender, receiver = await shop.member(), await shop.member()
+    await shop.adjust(sender, 60)
+    await shop.move_to(datetime(2026, 5, 1, 12, tzinfo=UTC))
+    await shop.adjust(receiver, 5)
+
+    await give(shop, sender, receiver, 40)
+
+    assert (await shop.standing(sender)).expiring == ((20, datetime(2026, 8, 1, 22, tzinfo=UTC)),)
+    assert (await shop.standing(receiver)).expiring == (
+        (40, datetime(2026, 6, 1, 22, tzinfo=UTC)),
+        (5, datetime(2026, 8, 1, 22, tzinfo=UTC)),
+    )
+
+
 async def test_a_gift_is_refused_in_both_wallets_or_in_none(shop: Shop) -> None:
     sender, receiver = await shop.member(), await shop.member()
     await shop.adjust(sender, 50)

@@ -17,6 +17,7 @@ from tests.ledger.till import PREPAID, capture, payment, refund, top_up, void
 
 TEN_DAYS = "cashback: {expiry: {policy: rolling, after: P10D}}\n" + POINT_PER_EURO
 LONG_HOLD = "prepaid: {hold_expires: P5D}\n" + TEN_DAYS
+IDLE_MONTH = "prepaid: {hold_expires: P60D}\ncashback: {expiry: {policy: inactivity, after: P1M}}\n" + POINT_PER_EURO
 EARLY = datetime(2026, 3, 12, 23, tzinfo=UTC)
 LATE = datetime(2026, 3, 14, 23, tzinfo=UTC)
 
@@ -118,6 +119,63 @@ async def test_a_hold_that_runs_out_with_an_expired_lot_reads_the_same_before_an
     assert (before.available, before.held) == (0, 0)
     assert await shop.standing(member, CASHBACK) == before
     assert (await kinds(shop, member))[-4:] == ["EXPIRE", "VOID", "EXPIRE", "EXPIRE"]
+
+
+async def test_what_is_let_go_after_the_idle_date_is_gone_though_the_capture_is_a_spending(
+    shop_with: OpenShop,
+) -> None:
+    shop = await shop_with(IDLE_MONTH)
+    member = await shop.member()
+    await shop.adjust(member, 300, asset=CASHBACK)
+    held = await shop.posted(payment(shop, member, 200, pockets=("cashback",)))
+    await shop.move_by(days=40)
+
+    captured = await shop.posted(capture(shop, held, 150))
+    standing = await shop.standing(member, CASHBACK)
+    await shop.ledger.settle([member.id])
+
+    assert captured.balances.money == {}
+    assert (standing.available, standing.held) == (0, 0)
+    expired = [entry.moved(CASHBACK) for entry in await shop.entries(member) if entry.kind is EntryKind.EXPIRE]
+    assert expired == [-100, -50]
+    assert await shop.standing(member, CASHBACK) == standing
+
+
+@pytest.mark.parametrize("ends", ["void", "time"])
+async def test_an_activity_after_the_idle_date_does_not_bring_back_what_a_hold_pinned(
+    shop_with: OpenShop, ends: str
+) -> None:
+    shop = await shop_with(IDLE_MONTH)
+    member = await shop.member()
+    await shop.adjust(member, 300, asset=CASHBACK)
+    held = await shop.posted(payment(shop, member, 200, pockets=("cashback",)))
+    await shop.move_by(days=40)
+    await shop.buy(member, 1000)
+    await shop.adjust(member, 7, asset=CASHBACK)
+
+    await shop.move_by(days=21 if ends == "time" else 1)
+    if ends == "void":
+        await shop.posted(void(shop, held))
+    standing = await shop.standing(member, CASHBACK)
+    await shop.ledger.settle([member.id])
+
+    assert (standing.available, standing.held) == (7, 0)
+    assert await shop.standing(member, CASHBACK) == standing
+    assert (await audit(shop.store)).differences == ()
+
+
+async def test_an_activity_before_the_idle_date_keeps_what_a_hold_pinned(shop_with: OpenShop) -> None:
+    shop = await shop_with(IDLE_MONTH)
+    member = await shop.member()
+    await shop.adjust(member, 300, asset=CASHBACK)
+    held = await shop.posted(payment(shop, member, 200, pockets=("cashback",)))
+    await shop.move_by(days=20)
+    await shop.buy(member, 1000)
+    await shop.move_by(days=20)
+
+    await shop.posted(void(shop, held))
+
+    assert await shop.available(member, CASHBACK) == 300
 
 
 @pytest.mark.parametrize(

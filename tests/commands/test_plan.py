@@ -100,6 +100,25 @@ async def test_joining_takes_the_price_from_prepaid_money_and_pays_until_the_end
     assert (plan.plan, plan.renews, plan.paid_until) == ("plus", True, datetime(2026, 2, 27, 23, tzinfo=UTC))
 
 
+async def test_what_a_plan_takes_is_a_spending_and_keeps_an_idle_wallet(shop_with: OpenShop) -> None:
+    idle = "points: {expiry: {policy: inactivity, after: P40D}}\nplans:\n" + PLUS
+    shop = await shop_with(idle, start_at=LAST_OF_JANUARY)
+    member = await shop.member()
+    await shop.adjust(member, 100)
+    await shop.adjust(member, 10_00, asset=PREPAID)
+    await pass_until(shop, datetime(2026, 2, 5, 12, tzinfo=UTC))
+
+    await shop.posted(joining_plan(shop, member))
+    once = (await shop.standing(member)).expiring
+    await pass_until(shop, datetime(2026, 3, 20, 12, tzinfo=UTC))
+    twice = (await shop.standing(member)).expiring
+    await pass_until(shop, datetime(2026, 5, 1, 12, tzinfo=UTC))
+
+    assert once == ((100, datetime(2026, 3, 17, 23, tzinfo=UTC)),)
+    assert twice == ((100, datetime(2026, 4, 14, 22, tzinfo=UTC)),)
+    assert await shop.available(member) == 0
+
+
 async def test_months_clamp_and_do_not_chain_from_renewal_to_renewal(shop: Shop, member: Member) -> None:
     await in_plus(shop, member, 50_00)
 
