@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.ledger.draft import Situation
 from domain.ledger.entry import Entry
+from domain.ledger.visit import VisitChange
 from domain.members.member import Member, stays, zone_of
 from domain.programme.earning import PurchaseEvent, event_facts, line_facts, purchase_facts
 from domain.programme.facts import MemberFacts
@@ -14,9 +15,9 @@ from domain.programme.stays import settled_in
 
 
 def purchase_happening(
-    situation: Situation, member: Member, facts: MemberFacts, *, event: PurchaseEvent, visits: int
+    situation: Situation, member: Member, facts: MemberFacts, *, event: PurchaseEvent, visit: VisitChange
 ) -> Happening:
-    """A purchase, before its entry; `visits` is what it adds to the member's visits."""
+    """A purchase, before its entry; `visit` is what it does to the member's visits."""
     wallet, programme = situation.wallet, situation.programme
     latest_at = wallet.purchased_at
     return Happening(
@@ -32,9 +33,9 @@ def purchase_happening(
         region=event.region,
         lines=line_facts(event.lines),
         total_minor=event.total_minor,
-        visits=visits,
+        visit=visit,
         counters={
-            "visits": wallet.visits + visits,
+            "visits": wallet.visits + visit.added,
             "purchases": wallet.purchases + 1,
             "spend": wallet.spend_minor + event.total_minor,
         },

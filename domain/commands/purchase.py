@@ -15,7 +15,7 @@ from domain.ledger.entry import Changes, Entry, EntryKind, Purchase, entry_id
 from domain.ledger.expiry import local_date
 from domain.ledger.journal import Journal
 from domain.ledger.referral import with_purchase
-from domain.ledger.visit import visits_added
+from domain.ledger.visit import visit_change
 from domain.ledger.voucher import VoucherEnd, VoucherStatus
 from domain.ledger.wallet import Wallet
 from domain.members.member import Member, member_facts
@@ -72,13 +72,13 @@ def decide_purchase(receipt: Receipt, situation: Situation) -> Entry | Problem:
     if problem := _pay_with_cashback(draft, receipt, cashback) or _vouchers_problem(receipt, situation):
         return problem
     event, facts = _event(receipt, programme, occurred_at), member_facts(receipt.member, wallet, programme, at=now)
-    visits = visits_added(wallet.recent_purchases, occurred_at)
-    happening = purchase_happening(situation, receipt.member, facts, event=event, visits=visits)
+    visit = visit_change(wallet.recent_purchases, occurred_at)
+    happening = purchase_happening(situation, receipt.member, facts, event=event, visit=visit)
     earned = earn_purchase(programme, event, member=facts, usage=wallet.usage, facts=happening.facts)
     draft.give(earned)
     draft.advance(happening)
     return draft.entry(
-        changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=happening.day, visits=visits),
+        changes=_changes(draft, receipt, earned, occurred_at=occurred_at, day=happening.day, visits=visit.added),
         explanation=earned.rows,
         place=receipt.place,
         receipt=receipt.number,

@@ -112,7 +112,7 @@ def _counted(challenge: Challenge, state: ChallengeState, happening: Happening) 
     if counts.startswith("streak."):
         length = happening.counters.get(f"{counts}.current", happening.counters.get(counts, 0))
         return replace(state, count=max(count, length))
-    more = {"purchases": 1, "visits": happening.visits, "spend": happening.total_minor}
+    more = {"purchases": 1, "visits": happening.visit.added, "spend": happening.total_minor}
     return replace(state, count=max(0, count + more.get(counts, 1)))
 
 

@@ -33,6 +33,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from domain.ledger.expiry import local_date
+from domain.ledger.visit import NO_VISIT, VisitChange
 from domain.money import to_minor
 from domain.programme.cel import Facts
 from domain.programme.earning import BonusAward, Earnings, ExplanationRow, Usage, VoucherAward
@@ -88,9 +89,10 @@ class Happening:
 
     `event` is named as in earning rules, or :data:`RETURN`; then `undone` says of what. `day` is the programme's day
     on which it happened. `facts` are those that its conditions may use. `zone` is the member's, and `stays` are where
-    he has been. `lines` are the facts of each line of the receipt. `counters` are the member's `visits`, `purchases`
-    and `spend` (minor units) after it, and what earlier mechanisms count. `latest_at` is the latest purchase known,
-    this one included: it says what is old. `usage` is what limited rules gave before.
+    he has been. `lines` are the facts of each line of the receipt, `visit` is what it does to the member's visits.
+    `counters` are his `visits`, `purchases` and `spend` (minor units) after it, and what earlier mechanisms count.
+    `latest_at` is the latest purchase known, this one included: it says what is old. `usage` is what limited rules gave
+    before.
     """
 
     event: str
@@ -105,7 +107,7 @@ class Happening:
     region: str | None = None
     lines: Sequence[Mapping[str, Any]] = ()
     total_minor: int = 0
-    visits: int = 0
+    visit: VisitChange = NO_VISIT
     counters: Mapping[str, int] = field(default_factory=dict)
     latest_at: datetime | None = None
     usage: Usage = field(default_factory=dict)

@@ -1,16 +1,18 @@
 """Stamp cards (SEMANTICS §8.4): stamps for what matches, or for a visit; a full card gives its award at once. Pure.
 
+A receipt that comes late may make two visits one: then the stamp of the later one falls, as by a return.
 Stamps go on to the next card when one is full. A card that expires counts from the programme's day of its first
 stamp, that day's end being the last moment, as with all that expires; whether it has is judged by when things
 happened, so receipts that come late but in order fill the cards that they would have filled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from domain.ledger.expiry import add_period, start_of_day
+from domain.ledger.expiry import add_period, local_date, start_of_day
+from domain.ledger.visit import RECENT
 from domain.programme.format import StampCard
 from domain.programme.mechanism import RETURN, Advance, Document, Happening, Mechanism, Undone, fixed, together
 
@@ -28,8 +30,9 @@ commonly be late."""
 class CardState:
     """`stamps` are on the card now, `completed` cards were filled before it.
 
-    `days` are how many stamps the latest days gave, by ISO date. `lapsed_at` is when the last card that was not
-    filled expired: stamps of purchases before it are gone already.
+    `days` are how many stamps the latest days gave, by ISO date. `visits` are when the latest visits began, of a card
+    that counts them, stamped or not. `lapsed_at` is when the last card that was not filled expired: stamps of
+    purchases before it are gone already.
     """
 
     stamps: int = 0
@@ -37,6 +40,7 @@ class CardState:
     expires_at: datetime | None = None
     lapsed_at: datetime | None = None
     days: Mapping[str, int] = field(default_factory=dict)
+    visits: Sequence[datetime] = ()
 
     def at(self, instant: datetime) -> "CardState":
         """As it is at that instant: an expired card is an empty one."""
@@ -61,22 +65,51 @@ def _advance(states: Mapping[str, Document], happening: Happening) -> Advance:
     earned = []
     for card in happening.programme.definition.stamp_cards:
         state = _read(states[card.id]) if card.id in states else CardState()
-        stamps = _room(card, state, happening.day, _stamps(card, happening))
-        if not stamps:
-            continue
-        after = _stamped(card, state.at(happening.occurred_at), stamps, happening)
-        full = after.completed - state.completed
-        changed[card.id] = _document(after)
-        marks[card.id] = {"stamps": stamps, "completed": full}
-        award = fixed(card.award, section=SECTION, identifier=card.id, currency=happening.programme.currency)
-        earned += [award] * full
+        after, stamps = _bought(card, state, happening) if card.lines else _visited(card, state, happening)
+        if after != state:
+            changed[card.id] = _document(after)
+        if stamps:
+            full = after.completed - state.completed
+            marks[card.id] = {"stamps": stamps, "completed": full}
+            award = fixed(card.award, section=SECTION, identifier=card.id, currency=happening.programme.currency)
+            earned += [award] * full
     return Advance(states=changed, marks=marks, earned=together(earned))
 
 
-def _stamps(card: StampCard, happening: Happening) -> int:
-    if card.lines is None:
-        return max(0, happening.visits)
-    return sum(line["quantity"] for line in happening.matching(SECTION, card.id))
+def _bought(card: StampCard, state: CardState, happening: Happening) -> tuple[CardState, int]:
+    """The card after a stamp for each unit on the lines that match, and how many those were."""
+    units = sum(line["quantity"] for line in happening.matching(SECTION, card.id))
+    stamps = _room(card, state, happening.day, units)
+    if not stamps:
+        return state, 0
+    return _stamped(card, _on_day(card, replace(state, visits=()), happening.day, stamps), stamps, happening), stamps
+
+
+def _visited(card: StampCard, state: CardState, happening: Happening) -> tuple[CardState, int]:
+    """The card after the visit that the purchase begins, less that of a later one which is part of it now.
+
+    Only what was stamped falls; a day that had more visits than stamps keeps what its other visits fill.
+    """
+    visit, zone = happening.visit, happening.programme.zone
+    begun, stamps = list(state.visits), 0
+    if visit.begins:
+        stamps = _room(card, state, happening.day, 1)
+        begun = sorted([*begun, happening.occurred_at])[-RECENT:]
+        state = _on_day(card, state, happening.day, stamps)
+    joined_at = visit.joined_at
+    if joined_at is not None and joined_at in begun:
+        begun.remove(joined_at)
+        day = local_date(joined_at, zone)
+        left = sum(local_date(each, zone) == day for each in begun)
+        if card.per_day is None or state.days.get(day.isoformat(), 0) > left:
+            stamps -= 1
+            state = _on_day(card, state, day, -1)
+    state = replace(state, visits=begun)
+    if stamps > 0:
+        return _stamped(card, state, stamps, happening), stamps
+    if stamps < 0 and state.stamps and joined_at is not None and not _has_expired(state, joined_at, joined_at):
+        return _with_stamps(state, state.stamps - 1), stamps
+    return state, 0
 
 
 def _room(card: StampCard, state: CardState, day: date, stamps: int) -> int:
@@ -89,17 +122,26 @@ def _room(card: StampCard, state: CardState, day: date, stamps: int) -> int:
     return max(0, min(stamps, card.per_day - state.days.get(on, 0)))
 
 
+def _on_day(card: StampCard, state: CardState, day: date, stamps: int) -> CardState:
+    """What a card with `per_day` knows of its days, after that many more stamps of one."""
+    if card.per_day is None or not stamps:
+        return state
+    on = day.isoformat()
+    counted = {**state.days, on: state.days.get(on, 0) + stamps}
+    return replace(state, days={day: counted[day] for day in sorted(counted)[-DAYS_KEPT:]})
+
+
 def _stamped(card: StampCard, state: CardState, stamps: int, happening: Happening) -> CardState:
+    state = state.at(happening.occurred_at)
     full, left = divmod(state.stamps + stamps, card.size)
     expires_at = state.expires_at
     if full or not state.stamps:
         expires_at = _expiry(card, happening) if left else None
-    days = state.days
-    if card.per_day is not None:
-        on = happening.day.isoformat()
-        counted = {**days, on: days.get(on, 0) + stamps}
-        days = {day: counted[day] for day in sorted(counted)[-DAYS_KEPT:]}
-    return replace(state, stamps=left, completed=state.completed + full, expires_at=expires_at, days=days)
+    return replace(state, stamps=left, completed=state.completed + full, expires_at=expires_at)
+
+
+def _with_stamps(state: CardState, left: int) -> CardState:
+    return replace(state, stamps=left, expires_at=state.expires_at if left else None)
 
 
 def _expiry(card: StampCard, happening: Happening) -> datetime | None:
@@ -122,30 +164,38 @@ def _taken_back(states: Mapping[str, Document], happening: Happening) -> Advance
         if identifier not in states:
             continue
         state = _read(states[identifier])
-        taken = min(state.stamps, undone.part_of(mark["stamps"]))
-        if not taken or _has_expired(state, undone, happening.occurred_at):
+        taken = min(state.stamps, undone.part_of(max(0, mark["stamps"])))
+        if not taken or _has_fallen(state, undone.occurred_at):
             continue
-        changed[identifier] = _document(_without(state, taken, undone.day))
+        if _has_expired(state, undone.occurred_at, happening.occurred_at):
+            continue
+        changed[identifier] = _document(_without(state, taken, undone))
         marks[identifier] = {"stamps": -taken, "completed": 0}
     return Advance(states=changed, marks=marks)
 
 
-def _has_expired(state: CardState, undone: Undone, at: datetime) -> bool:
+def _has_expired(state: CardState, stamped_at: datetime, at: datetime) -> bool:
     lapsed_at = state.at(at).lapsed_at
-    return lapsed_at is not None and undone.occurred_at < lapsed_at
+    return lapsed_at is not None and stamped_at < lapsed_at
 
 
-def _without(state: CardState, taken: int, day: date) -> CardState:
-    on, days = day.isoformat(), dict(state.days)
+def _has_fallen(state: CardState, visited_at: datetime) -> bool:
+    """Whether the visit's stamp went already, when a receipt made it part of an earlier visit."""
+    return bool(state.visits) and state.visits[0] <= visited_at and visited_at not in state.visits
+
+
+def _without(state: CardState, taken: int, undone: Undone) -> CardState:
+    on, days = undone.day.isoformat(), dict(state.days)
     if on in days:
         days[on] = max(0, days[on] - taken)
-    left = state.stamps - taken
-    return replace(state, stamps=left, expires_at=state.expires_at if left else None, days=days)
+    visits = [each for each in state.visits if each != undone.occurred_at]
+    return replace(_with_stamps(state, state.stamps - taken), days=days, visits=visits)
 
 
 def _document(state: CardState) -> Document:
     values = {name: getattr(state, name) for name in CardState.__slots__}
-    return {name: dict(value) if name == "days" else value for name, value in values.items() if value}
+    plain = values | {"days": dict(state.days), "visits": list(state.visits)}
+    return {name: value for name, value in plain.items() if value}
 
 
 def _read(document: Document) -> CardState:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.ledger.visit import visits_added, with_purchase
+from domain.ledger.visit import visit_change, with_purchase
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import START
 
@@ -15,7 +15,7 @@ def count(minutes: Sequence[int]) -> int:
     visits = 0
     for each in minutes:
         at = START + timedelta(minutes=each)
-        visits += visits_added(recent, at)
+        visits += visit_change(recent, at).added
         recent = with_purchase(recent, at)
     return visits
 

@@ -1,12 +1,15 @@
 """Stamp cards (SEMANTICS §8.4), through the ledger."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
+from random import Random
 from typing import Any, Final
 
 import pytest
 
 from domain.ledger.entry import Entry
+from domain.ledger.expiry import local_date
 from domain.members.member import Member
 from domain.programme.earning import ExplanationRow, Line
 from domain.programme.stamp_cards import CardState, card_state
@@ -27,6 +30,11 @@ vouchers: [{{id: loaf, discount: {{free_item: loaf}}, expires: P30D, name: {{en:
 
 def card(more: str = "") -> str:
     return CARD.format(more=more)
+
+
+def visit_card(more: str = "", *, size: int = 4) -> str:
+    by_visit = card(more).replace("lines: 'line.category == \"BREAD\"'", "")
+    return by_visit.replace("size: 4", f"size: {size}")
 
 
 def breads(quantity: int, *, price_minor: int = 100) -> dict[str, Any]:
@@ -118,7 +126,7 @@ async def test_a_receipt_that_is_thirty_days_late_is_stamped_and_older_days_are_
 
 
 async def test_without_lines_a_visit_is_a_stamp(shop_with: OpenShop) -> None:
-    shop = await shop_with(card().replace("lines: 'line.category == \"BREAD\"'", ""))
+    shop = await shop_with(visit_card())
     member = await shop.member()
 
     first = await shop.buy(member, 100)
@@ -132,6 +140,94 @@ async def test_without_lines_a_visit_is_a_stamp(shop_with: OpenShop) -> None:
         None,
         {"stamps": 1, "completed": 0},
     ]
+
+
+async def test_a_late_receipt_that_makes_two_visits_one_takes_the_stamp_of_the_later_one(shop_with: OpenShop) -> None:
+    shop = await shop_with(visit_card())
+    member = await shop.member()
+    await shop.move_by(hours=3)
+    await shop.buy(member, 100, occurred_at=START)
+    later = await shop.buy(member, 100, occurred_at=START + timedelta(minutes=80))
+
+    joining = await shop.buy(member, 100, occurred_at=START + timedelta(minutes=40))
+    after = await state(shop, member)
+    again = await shop.buy(member, 100, occurred_at=START + timedelta(minutes=20))
+    returned = [await shop.give_back(member, bought) for bought in (later, joining)]
+
+    assert stamped(joining) == {"stamps": -1, "completed": 0}
+    assert (after.stamps, after.completed) == (1, 0)
+    assert [stamped(entry) for entry in (again, *returned)] == [None] * 3
+    assert (await state(shop, member)).stamps == 1
+
+
+async def test_two_visits_made_one_keep_the_award_of_the_card_that_they_filled(shop_with: OpenShop) -> None:
+    shop = await shop_with(visit_card(size=2))
+    member = await shop.member()
+    await shop.move_by(hours=3)
+    await shop.buy(member, 100, occurred_at=START)
+    await shop.buy(member, 100, occurred_at=START + timedelta(minutes=80))
+
+    joining = await shop.buy(member, 100, occurred_at=START + timedelta(minutes=40))
+
+    assert stamped(joining) is None
+    assert ((await state(shop, member)).stamps, (await state(shop, member)).completed) == (0, 1)
+    assert await shop.available(member) == 10
+
+
+async def test_a_visit_that_a_full_day_left_without_a_stamp_takes_the_place_of_one_that_is_none_any_more(
+    shop_with: OpenShop,
+) -> None:
+    shop = await shop_with(visit_card("per_day: 2"))
+    member = await shop.member()
+    await shop.move_by(hours=9)
+    for minutes in (0, 80, 190):
+        await shop.buy(member, 100, occurred_at=START + timedelta(minutes=minutes))
+
+    joining = [await shop.buy(member, 100, occurred_at=START + timedelta(minutes=each)) for each in (40, 135)]
+    new = await shop.buy(member, 100, occurred_at=START + timedelta(minutes=300))
+
+    assert [stamped(entry) for entry in joining] == [None, {"stamps": -1, "completed": 0}]
+    assert stamped(new) == {"stamps": 1, "completed": 0}
+    assert (await state(shop, member)).days == {"2026-03-02": 2}
+
+
+async def test_visits_of_before_the_card_have_no_stamp_to_lose(shop_with: OpenShop) -> None:
+    shop = await shop_with("")
+    member = await shop.member()
+    await shop.move_by(hours=5)
+    for minutes in (0, 80):
+        await shop.buy(member, 100, occurred_at=START + timedelta(minutes=minutes))
+    await shop.publish(visit_card())
+    await shop.buy(member, 100)
+
+    joining = await shop.buy(member, 100, occurred_at=START + timedelta(minutes=40))
+
+    assert stamped(joining) is None
+    assert (await state(shop, member)).stamps == 1
+
+
+@pytest.mark.parametrize("per_day", [None, 1, 3])
+async def test_a_card_has_the_stamps_of_its_visits_in_whatever_order_the_receipts_came(
+    shop_with: OpenShop, per_day: int | None
+) -> None:
+    limit = "" if per_day is None else f"per_day: {per_day}"
+    shop = await shop_with(visit_card(limit, size=99))
+    random = Random(3)
+    members = {await shop.member(): random.sample(range(0, 2_400, 5), 25) for _ in range(12)}
+    await shop.move_by(days=2)
+
+    for number in range(25):
+        await shop.all(
+            shop.purchase(member, 100, occurred_at=START + timedelta(minutes=minutes[number]))
+            for member, minutes in members.items()
+        )
+
+    for member, minutes in members.items():
+        in_order = sorted(minutes)
+        begun = [at for before, at in zip([-60, *in_order], in_order, strict=False) if at - before >= 60]
+        days = Counter(local_date(START + timedelta(minutes=at), shop.programmes.current.zone) for at in begun)
+        expected = sum(visits if per_day is None else min(visits, per_day) for visits in days.values())
+        assert (await state(shop, member)).stamps == expected, in_order
 
 
 async def test_returns_take_stamps_by_part_and_never_below_zero(shop_with: OpenShop) -> None:
