@@ -31,7 +31,7 @@ from domain.ledger.posting import AVAILABLE, HELD, OWED, PENDING, POINTS, Postin
 from domain.ledger.referral import Referral, referral_document, referral_from
 from domain.ledger.visit import with_purchase
 from domain.ledger.voucher import Voucher, voucher_document, voucher_from
-from domain.programme.earning import UsageChange, Used
+from domain.programme.earning import NOTHING_USED, UsageChange, Used
 from domain.programme.mechanism import Progress
 from domain.programme.mechanisms import progressed
 from domain.programme.period import is_past
@@ -218,7 +218,7 @@ def wallet_document(wallet: Wallet) -> dict[str, Any]:
         "owed": dict(wallet.owed),
         "idle_until": dict(wallet.idle_until),
         "usage": {
-            rule: {period: [used.count, used.amount] for period, used in periods.items()}
+            rule: {period: [used.count, used.amount, used.cashback_minor] for period, used in periods.items()}
             for rule, periods in wallet.usage.items()
         },
         "metric": dict(wallet.metric),
@@ -261,7 +261,7 @@ def wallet_from(document: Mapping[str, Any]) -> Wallet:
         owed=document["owed"],
         idle_until=document["idle_until"],
         usage={
-            rule: {period: Used(count=used[0], amount=used[1]) for period, used in periods.items()}
+            rule: {period: _used_from(*used) for period, used in periods.items()}
             for rule, periods in document["usage"].items()
         },
         metric=document["metric"],
@@ -313,6 +313,10 @@ def _arrived(posting: Posting, earned_at: datetime) -> Lot:
     return Lot(asset=posting.asset, key=posting.to_lot, remaining=posting.amount, earned_at=earned_at)
 
 
+def _used_from(count: int, amount: int, cashback_minor: int = 0) -> Used:
+    return Used(count=count, amount=amount, cashback_minor=cashback_minor)
+
+
 def _used(
     usage: Mapping[str, Mapping[str, Used]], changes: tuple[UsageChange, ...], since: str | None
 ) -> Mapping[str, Mapping[str, Used]]:
@@ -325,8 +329,7 @@ def _used(
     }
     for change in changes:
         periods = result.setdefault(change.rule, {})
-        before = periods.get(change.period, Used(count=0, amount=0))
-        periods[change.period] = Used(count=before.count + change.count, amount=before.amount + change.amount)
+        periods[change.period] = periods.get(change.period, NOTHING_USED).plus(change)
     return {rule: periods for rule, periods in result.items() if periods}
 
 

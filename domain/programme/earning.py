@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from domain.programme.facts import MemberFacts
 from domain.programme.period import period_key
-from domain.programme.programme import AwardRule, EventRules, Limit, Multiplier, Programme, Rate, Rule
+from domain.programme.programme import AwardRule, EventRules, Multiplier, Programme, Rate, Rule
 
 Step = str
 """Of a rule: `award`, `multiplier`, `limit`; of a command: `return`, `adjustment`, `referral`; else the section of the
@@ -20,10 +20,19 @@ mechanism that gave it."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """What a rule gave a member within one period: awards, and units of the asset that it limits."""
+    """What a rule gave a member within one period: how often, points (or what else it counts), and cashback."""
 
     count: int
     amount: int
+    cashback_minor: int = 0
+
+    def plus(self, change: "UsageChange") -> "Used":
+        """With one more award."""
+        return Used(
+            count=self.count + change.count,
+            amount=self.amount + change.amount,
+            cashback_minor=self.cashback_minor + change.cashback_minor,
+        )
 
 
 Usage = Mapping[str, Mapping[str, Used]]
@@ -71,12 +80,16 @@ class ExplanationRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageChange:
-    """What this award adds to the rule's :class:`Used` of that period; `amount` is 0 unless the limit has one."""
+    """What this award adds to the rule's :class:`Used` of that period.
+
+    Points and cashback alike, whatever the limit is by: a new version may limit the rule by the other.
+    """
 
     rule: str
     period: str
     count: int
     amount: int
+    cashback_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +128,7 @@ class Earnings:
     used_up: tuple[str, ...] = ()
 
 
-_NOTHING_USED: Final = Used(count=0, amount=0)
+NOTHING_USED: Final = Used(count=0, amount=0)
 _NO_RULES: Final = EventRules()
 
 
@@ -283,7 +296,7 @@ def _earn(rules: EventRules, moment: _Moment, usage: Usage, *, also: Sequence[Mu
         if rule.bonus is not None:
             bonuses.append(BonusAward(kind=rule.bonus, keeps_from_minor=_keeps_from_minor(rule, moment)))
         if rule.limit is not None:
-            changes = _usage_changes(rule, rule.limit, key=key, given=given)
+            changes = _usage_changes(rule, key=key, given=given)
             used += changes
             used_up += [] if changes or not given else [rule.id]
     points = sum([row.points for row in rows])
@@ -317,12 +330,12 @@ def _basis_minor(rule: AwardRule, moment: _Moment, lines: Sequence[Mapping[str, 
 def _used_before(rule: AwardRule, day: date, usage: Usage) -> tuple[str, Used]:
     """The limit's period of that day, and what the rule gave in it; nothing for a rule without a limit."""
     if rule.limit is None:
-        return "", _NOTHING_USED
+        return "", NOTHING_USED
     key = period_key(rule.limit.per, day)
-    return key, usage.get(rule.id, {}).get(key, _NOTHING_USED)
+    return key, usage.get(rule.id, {}).get(key, NOTHING_USED)
 
 
-def _usage_changes(rule: AwardRule, limit: Limit, *, key: str, given: Sequence[ExplanationRow]) -> list[UsageChange]:
+def _usage_changes(rule: AwardRule, *, key: str, given: Sequence[ExplanationRow]) -> list[UsageChange]:
     """What the award uses of the limit; none when it came to nothing in the end."""
     points = sum([row.points for row in given])
     cashback_minor = sum([row.cashback_minor for row in given])
@@ -330,12 +343,7 @@ def _usage_changes(rule: AwardRule, limit: Limit, *, key: str, given: Sequence[E
     assert cashback_minor >= 0, rule
     if not (points or cashback_minor or rule.voucher or rule.bonus):
         return []
-    amount = 0
-    if limit.points is not None:
-        amount = points
-    elif limit.cashback_minor is not None:
-        amount = cashback_minor
-    return [UsageChange(rule=rule.id, period=key, count=1, amount=amount)]
+    return [UsageChange(rule=rule.id, period=key, count=1, amount=points, cashback_minor=cashback_minor)]
 
 
 def _keeps_from_minor(rule: AwardRule, moment: _Moment) -> int:
@@ -424,5 +432,5 @@ def _taken_by_limits(rule: AwardRule, before: Used, *, points: int, cashback_min
         if rule.limit.points is not None:
             kept_points = min(kept_points, max(0, rule.limit.points - before.amount))
         if rule.limit.cashback_minor is not None:
-            kept_cashback = min(kept_cashback, max(0, rule.limit.cashback_minor - before.amount))
+            kept_cashback = min(kept_cashback, max(0, rule.limit.cashback_minor - before.cashback_minor))
     return ExplanationRow(rule.id, "limit", kept_points - points, kept_cashback - cashback_minor)

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from domain.ledger.expiry import Period, add_period, local_date
 from domain.programme.earning import (
+    NOTHING_USED,
     Earnings,
     Usage,
-    Used,
     counts_for_same_item,
     earn_same_item,
 )
@@ -145,8 +145,7 @@ def _with_used(usage: Usage, given: Earnings) -> Usage:
     after = {rule: dict(periods) for rule, periods in usage.items()}
     for change in given.used:
         periods = after.setdefault(change.rule, {})
-        before = periods.get(change.period, Used(count=0, amount=0))
-        periods[change.period] = Used(count=before.count + change.count, amount=before.amount + change.amount)
+        periods[change.period] = periods.get(change.period, NOTHING_USED).plus(change)
     return after
 
 

@@ -121,6 +121,24 @@ async def test_what_earns_nothing_is_recorded_all_the_same(shop: Shop, member: M
     assert (await shop.wallet(member)).purchases == 1
 
 
+async def test_a_limit_that_a_new_version_puts_on_the_other_asset_counts_what_was_given_of_that(
+    shop_with: OpenShop,
+) -> None:
+    rule = 'earning: [{id: both, event: purchase, award: {points: {per: "1.00", give: 10}, cashback: {percent: "5"}}, '
+    by_count, by_points, by_cashback = (
+        f"{rule} limit: {{{limit}, per: month}}}}]\n" for limit in ("count: 9", "points: 150", 'cashback: "1.20"')
+    )
+    shop = await shop_with(by_count)
+    member = await shop.member()
+    given = []
+    for version in (by_count, by_points, by_cashback, by_points):
+        await shop.publish(version)
+        entry = await shop.buy(member, 10_00)
+        given.append((entry.points, sum(each.cashback_minor for each in entry.explanation)))
+
+    assert given == [(100, 50), (50, 50), (100, 20), (0, 50)]
+
+
 async def test_a_limit_by_amount_reduces_and_has_its_row_and_one_by_count_skips(shop_with: OpenShop) -> None:
     shop = await shop_with(
         """

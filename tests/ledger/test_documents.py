@@ -84,7 +84,12 @@ changes = st.builds(
     idle_until=st.dictionaries(assets, instants),
     usage=st.lists(
         st.builds(
-            UsageChange, rule=st.just("base"), period=st.just("2026-W10"), count=st.integers(0, 9), amount=amounts
+            UsageChange,
+            rule=st.just("base"),
+            period=st.just("2026-W10"),
+            count=st.integers(0, 9),
+            amount=amounts,
+            cashback_minor=amounts,
         ),
         max_size=2,
     ).map(tuple),
@@ -186,7 +191,11 @@ def test_an_entry_whose_text_was_erased_is_intact(entry: Entry) -> None:
         idle_until=st.dictionaries(assets, instants),
         usage=st.dictionaries(
             st.just("base"),
-            st.dictionaries(st.just("2026-03"), st.builds(Used, count=st.integers(0, 9), amount=amounts), min_size=1),
+            st.dictionaries(
+                st.just("2026-03"),
+                st.builds(Used, count=st.integers(0, 9), amount=amounts, cashback_minor=amounts),
+                min_size=1,
+            ),
         ),
         metric=st.dictionaries(st.dates().map(lambda day: day.isoformat()), st.integers(-9, 10**9)),
         joined_at=st.none() | instants,

@@ -63,7 +63,9 @@ def used_after(usage: Mapping[str, Mapping[str, Used]], changes: tuple[UsageChan
     for change in changes:
         before = result.setdefault(change.rule, {}).get(change.period, Used(count=0, amount=0))
         result[change.rule][change.period] = Used(
-            count=before.count + change.count, amount=before.amount + change.amount
+            count=before.count + change.count,
+            amount=before.amount + change.amount,
+            cashback_minor=before.cashback_minor + change.cashback_minor,
         )
     return result
 

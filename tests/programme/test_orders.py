@@ -95,7 +95,10 @@ def ends_at(wallet: Wallet) -> Mapping[str, Any]:
     challenges = wallet.progress.get("challenges", {})
     return {
         "usage": {
-            rule: {period: used.amount or used.count for period, used in periods.items()}
+            rule: {
+                period: used.count if rule == "once" else (used.amount, used.cashback_minor)
+                for period, used in periods.items()
+            }
             for rule, periods in wallet.usage.items()
         },
         "points": wallet.lifetime_points,

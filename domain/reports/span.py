@@ -1,0 +1,45 @@
+"""What sums are kept of: a day of the programme, a month, and a month as it follows upon an earlier one.
+
+    2026-03-04          a day
+    m2026-03            a month
+    f2026-02>2026-03    purchases of a month that followed upon purchases of an earlier one, the earlier one first
+
+Spans of a kind sort by time, and so do the ids of their documents, one for each slot.
+"""
+
+from datetime import date
+
+
+def day_span(day: date) -> str:
+    """The day."""
+    return day.isoformat()
+
+
+def month_span(day: date) -> str:
+    """The day's month."""
+    return f"m{month_of(day)}"
+
+
+def following_span(earlier: date, later: date) -> str:
+    """The month of `later` as it follows upon the month of `earlier`."""
+    return f"f{month_of(earlier)}>{month_of(later)}"
+
+
+def month_of(day: date) -> str:
+    """The month as YYYY-MM."""
+    return day.isoformat()[:7]
+
+
+def sums_id(span: str, slot: int) -> str:
+    """The id of the sums of a span in that slot."""
+    return f"{span}|{slot:02}"
+
+
+def span_in(name: str) -> str:
+    """The span in :func:`sums_id`."""
+    return name.partition("|")[0]
+
+
+def slot_in(name: str) -> int:
+    """The slot in :func:`sums_id`."""
+    return int(name.rpartition("|")[2])
