@@ -45,7 +45,8 @@ MAX_BATCH: Final = 1_000
 BATCH_SECONDS: Final = 0.25
 """How long entries are gathered before they are counted together."""
 TOKEN_SECONDS: Final = 30.0
-"""How often the position of a slot without entries moves on, so that the log does not outgrow it."""
+"""How often the position of a slot without entries moves on, so that the log does not outgrow it, and those who read
+from it have little to read; the first time at once."""
 SCAN_SECONDS: Final = 240.0
 """Below the five minutes for which the server keeps an instant readable."""
 MAX_ACCOUNTS: Final = 100_000
@@ -213,7 +214,7 @@ class Following:
         self._held = held
         self._tokens = tokens
         self._beside = beside
-        self._moved_on_at = time.monotonic()
+        self._moved_on_at = -TOKEN_SECONDS
 
     async def arrived(self) -> Arrived:
         """What arrived since, gathered for a moment; it may be nothing. Raises SlotLost."""
@@ -229,7 +230,7 @@ class Following:
             self._add(arrived, change)
             if time.monotonic() > until:
                 break
-        if not arrived.until and time.monotonic() > self._moved_on_at + TOKEN_SECONDS:
+        if time.monotonic() > self._moved_on_at + TOKEN_SECONDS:
             self._move_on(arrived)
         return arrived
 
@@ -277,9 +278,9 @@ class Following:
     def _move_on(self, arrived: Arrived) -> None:
         self._moved_on_at = time.monotonic()
         token = self._stream.resume_token
-        if token is not None:
-            arrived.since = {slot: since for slot, since in self._tokens.items() if order_of(since) < order_of(token)}
-            arrived.until = {slot: dict(token) for slot in arrived.since}
+        for slot, since in self._tokens.items():
+            if token is not None and slot not in arrived.until and order_of(since) < order_of(token):
+                arrived.since[slot], arrived.until[slot] = since, dict(token)
 
 
 async def _positions(store: Store, held: Mapping[int, int], beside: Beside | None) -> dict[int, Document]:
