@@ -1,5 +1,6 @@
 """`report`: the programme's numbers over a period, for staff. Rates are between 0 and 1, with four decimals."""
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import date
@@ -136,10 +137,13 @@ class ReportQuery:
 
 async def read_report(store: Store, programmes: Programmes, *, since: date, until: date) -> ProgrammeReport:
     """The report as staff read it. Raises NotCaughtUp."""
-    found = await reports.report(store, programmes, since=since, until=until)
     programme = programmes.current
     start, end = (start_of_day(day, programme.zone) for day in (since, until))
-    return report_type(found, await cascade_counts(store, programme, since=start, until=end))
+    found, cascades = await asyncio.gather(
+        reports.report(store, programmes, since=since, until=until),
+        cascade_counts(store, programme, since=start, until=end),
+    )
+    return report_type(found, cascades)
 
 
 def report_type(found: reports.Report, cascades: Iterable[CascadeCount]) -> ProgrammeReport:

@@ -96,8 +96,9 @@ async def measure(url: str, *, count: int, members: int, times: int) -> tuple[fl
         await fill(store, count, members)
         print(f"{count:,} entries are in the journal", flush=True)
         begun = time.perf_counter()
-        async with following(store, dict.fromkeys(range(SLOTS), 1), beside=Counting(store, programmes)):
+        async with following(store, dict.fromkeys(range(SLOTS), 1), beside=Counting(store, programmes)) as journal:
             counting_seconds = time.perf_counter() - begun
+            await journal.count(await journal.arrived())
         print(f"counted in {counting_seconds:,.0f} s", flush=True)
         for _ in range(times):
             for name, since, until in PERIODS:

@@ -1,16 +1,16 @@
 """Counts the journal for reports, beside the programme's accounts, each entry once (DESIGN §3).
 
 Whoever holds a slot hands over the entries of it as they arrive, in the log's order. The sums of a slot's day are one
-document, and those of its month, with the place in the log up to which it was counted; a member's days are one document
-with the sequence of the entry that it was counted to. Each is changed by one write on condition that it still stands
-where it was read, and takes only what lies after that. So an entry that is handed over twice, by a worker and by its
+document, and so are those of its other spans (:mod:`domain.reports.span`), with the place in the log up to which it was
+counted; a member's days are one document with the sequence of the entry that it was counted to. Each is changed by one
+write on condition that it still stands where it was read, and takes only what lies after that; what an entry adds
+follows from it and its member's entries before it alone. So an entry that is handed over twice, by a worker and by its
 successor, counts once, without a transaction and without a fence: there is only one thing that can be written there.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -22,15 +22,19 @@ from pymongo.errors import BulkWriteError
 
 from domain.ledger.accounts import Change
 from domain.programme.published import Programmes
+from domain.reports.span import slot_in, sums_id
 from domain.reports.tally import (
+    AFTER,
     ENTRY_FIELDS,
     VERSION,
     Basis,
     MemberDays,
+    Spans,
     Tally,
     basis_of,
     member_days_document,
     member_days_from,
+    spans_of,
     tally_of,
     with_tally,
 )
@@ -42,20 +46,14 @@ BATCH: Final = 1_000
 MAX_TRIES: Final = 20
 """Rivals count the same; each try that fails was overtaken by one that did not."""
 
+_SUMS: Final = "sums"
+_AFTER: Final = "after"
 _DUPLICATE_KEY: Final = 11000
-_FIELDS: Final = ("member", "slot", "seq", *ENTRY_FIELDS)
+_FIELDS: Final = ("member", "slot", *ENTRY_FIELDS)
 
 
 class Overtaken(Exception):  # noqa: N818 -- says what is the case
     """Others counted the same at the same time, again and again; nothing is lost, and it may be tried again."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Counted:
-    """What entries add up to: sums by day and slot, and their members' days."""
-
-    sums: dict[str, Counter[str]] = field(default_factory=dict)
-    members: dict[str, MemberDays] = field(default_factory=dict)
 
 
 class Counting:
@@ -75,10 +73,18 @@ class Counting:
             self._bases[version] = basis_of(await self._programmes.at(version))
         return [tally_of(entry, self._bases[entry["programme_version"]]) for entry in entries]
 
+    async def added(self, changes: Sequence[Change]) -> list[Spans]:
+        """What each of them adds: all that arrived since their slots were counted, in the log's order."""
+        tallies = await self.tallies([change.entry for change in changes])
+        return _added(changes, tallies, await self._known(changes, tallies))
+
     async def count(self, changes: Sequence[Change]) -> None:
         """Counts entries that arrived, in the log's order. Raises Overtaken."""
         tallies = await self.tallies([change.entry for change in changes])
-        await asyncio.gather(self._count_days(changes, tallies), self._count_members(changes, tallies))
+        known = await self._known(changes, tallies)
+        await asyncio.gather(
+            self._count_sums(changes, _added(changes, tallies, known)), self._count_members(changes, tallies, known)
+        )
 
     async def recount(self, slots: Sequence[int], at: Timestamp, *, order: str) -> None:
         """Counts all of the slots' entries as of that instant, in place of what was counted before."""
@@ -96,9 +102,7 @@ class Counting:
                 await _replace(self._store.member_days, kept)
                 kept = []
         await _replace(self._store.member_days, kept)
-        documents = (
-            {"_id": name, "slot": slot_in(name), "token": order, "sums": dict(of)} for name, of in sums.items()
-        )
+        documents = ({"_id": name, "slot": slot_in(name), "token": order, **_stored(of)} for name, of in sums.items())
         for some in _batches(documents):
             await _replace(
                 self._store.day_sums,
@@ -124,18 +128,26 @@ class Counting:
                     if known is not None and known.sequence:
                         yield known, slot
                     known, slot = MemberDays(member=entry["member"]), entry["slot"]
-                for name in sums_ids(tally, slot):
-                    sums.setdefault(name, Counter()).update(tally.sums)
+                for span, added in spans_of(tally, known).items():
+                    sums.setdefault(sums_id(span, slot), Counter()).update(added)
                 if tally.is_members:
-                    known = with_tally(known, entry["seq"], tally)
+                    known = with_tally(known, tally)
         if known is not None and known.sequence:
             yield known, slot
 
-    async def _count_days(self, changes: Sequence[Change], tallies: Sequence[Tally]) -> None:
-        arrived: dict[str, list[tuple[str, Tally]]] = {}
-        for change, tally in zip(changes, tallies, strict=True):
-            for name in sums_ids(tally, change.entry["slot"]):
-                arrived.setdefault(name, []).append((change.order, tally))
+    async def _known(self, changes: Sequence[Change], tallies: Sequence[Tally]) -> dict[str, MemberDays]:
+        """The members of whom the entries say something, as they were counted."""
+        members = {change.entry["member"] for change, tally in zip(changes, tallies, strict=True) if tally.is_members}
+        if not members:
+            return {}
+        stored = self._store.member_days.find({"_id": {"$in": sorted(members)}})
+        return {document["_id"]: member_days_from(document) async for document in stored}
+
+    async def _count_sums(self, changes: Sequence[Change], added: Sequence[Spans]) -> None:
+        arrived: dict[str, list[tuple[str, Counter[str]]]] = {}
+        for change, spans in zip(changes, added, strict=True):
+            for span, sums in spans.items():
+                arrived.setdefault(sums_id(span, change.entry["slot"]), []).append((change.order, sums))
         for _ in range(MAX_TRIES):
             stored = self._store.day_sums.find({"_id": {"$in": list(arrived)}}, {"token": 1})
             tokens: dict[str, str] = {document["_id"]: document["token"] async for document in stored}
@@ -144,7 +156,7 @@ class Counting:
                     {"_id": name, "token": tokens.get(name)},
                     {
                         "$set": {"token": new[-1][0], "slot": Int64(slot_in(name))},
-                        "$inc": _increments(tally for _, tally in new),
+                        "$inc": _increments(sums for _, sums in new),
                     },
                     upsert=name not in tokens,
                 )
@@ -155,61 +167,71 @@ class Counting:
                 return
         raise Overtaken
 
-    async def _count_members(self, changes: Sequence[Change], tallies: Sequence[Tally]) -> None:
-        arrived: dict[str, list[tuple[Mapping[str, Any], Tally]]] = {}
-        for change, tally in zip(changes, tallies, strict=True):
-            if tally.is_members:
-                arrived.setdefault(change.entry["member"], []).append((change.entry, tally))
+    async def _count_members(
+        self, changes: Sequence[Change], tallies: Sequence[Tally], known: Mapping[str, MemberDays]
+    ) -> None:
+        slots = {change.entry["member"]: change.entry["slot"] for change in changes}
         for _ in range(MAX_TRIES):
-            stored = self._store.member_days.find({"_id": {"$in": list(arrived)}})
-            known = {document["_id"]: member_days_from(document) async for document in stored}
-            updates: list[ReplaceOne[Document]] = []
-            for member, new in arrived.items():
-                before = after = known.get(member, MemberDays(member=member))
-                for entry, tally in new:
-                    if entry["seq"] > after.sequence:
-                        after = with_tally(after, entry["seq"], tally)
-                if after.sequence > before.sequence:
-                    document = to_bson(member_days_document(after, new[0][0]["slot"]))
-                    expected = before.sequence if member in known else None
-                    updates.append(ReplaceOne({"_id": member, "seq": expected}, document, upsert=member not in known))
+            after = dict(known)
+            for change, tally in zip(changes, tallies, strict=True):
+                _take(after, change.entry["member"], tally)
+            updates = [
+                ReplaceOne(
+                    {"_id": member, "seq": known[member].sequence if member in known else None},
+                    to_bson(member_days_document(new, slots[member])),
+                    upsert=member not in known,
+                )
+                for member, new in after.items()
+                if member not in known or new.sequence > known[member].sequence
+            ]
             if await _all_written(self._store.member_days, updates):
                 return
+            known = await self._known(changes, tallies)
         raise Overtaken
 
 
-def sums_ids(tally: Tally, slot: int) -> tuple[str, str]:
-    """The ids of the documents that a tally is summed in: of its day, and of its month."""
-    day = tally.day.isoformat()
-    return sums_id(day, slot), sums_id(month_of(day), slot)
+def sums_in(document: Mapping[str, Any]) -> dict[str, int]:
+    """The sums in a stored document, as far as it was read, by name."""
+    sums: Mapping[str, int] = document.get(_SUMS, {})
+    after: Mapping[str, int] = document.get(_AFTER, {})
+    return {**sums, **{f"{AFTER}{name}": amount for name, amount in after.items()}}
 
 
-def month_of(day: str) -> str:
-    """The month of an ISO day, named so that months stand after all days."""
-    return f"m{day[:7]}"
+def _added(changes: Sequence[Change], tallies: Sequence[Tally], known: Mapping[str, MemberDays]) -> list[Spans]:
+    members, added = dict(known), []
+    for change, tally in zip(changes, tallies, strict=True):
+        member = change.entry["member"]
+        added.append(spans_of(tally, members.get(member, MemberDays(member=member))))
+        _take(members, member, tally)
+    return added
 
 
-def sums_id(span: str, slot: int) -> str:
-    """The id of the sums of a day or a month in that slot."""
-    return f"{span}|{slot:02}"
+def _take(members: dict[str, MemberDays], member: str, tally: Tally) -> None:
+    """Takes the entry into what is known of its member, unless it is."""
+    known = members.get(member, MemberDays(member=member))
+    if tally.is_members and tally.sequence > known.sequence:
+        members[member] = with_tally(known, tally)
 
 
-def span_in(name: str) -> str:
-    """The day or month in :func:`sums_id`."""
-    return name.partition("|")[0]
+def _stored(sums: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    fields: dict[str, dict[str, int]] = {}
+    for name, amount in sums.items():
+        field, key = _place(name)
+        fields.setdefault(field, {})[key] = amount
+    return fields
 
 
-def slot_in(name: str) -> int:
-    """The slot in :func:`sums_id`."""
-    return int(name.rpartition("|")[2])
+def _place(name: str) -> tuple[str, str]:
+    """The field, and its key, that a sum is stored under: most readers want no distinct members."""
+    return (_AFTER, name.removeprefix(AFTER)) if name.startswith(AFTER) else (_SUMS, name)
 
 
-def _increments(tallies: Iterable[Tally]) -> dict[str, Int64]:
+def _increments(added: Iterable[Counter[str]]) -> dict[str, Int64]:
     sums: Counter[str] = Counter()
-    for tally in tallies:
-        sums.update(tally.sums)
+    for each in added:
+        sums.update(each)
     # Also where nothing was added: an entry that only claims a place in the log needs its day to stand.
-    return {f"sums.{name}": Int64(amount) for name, amount in sums.items()} or {"sums.purchases": Int64(0)}
+    return {".".join(_place(name)): Int64(amount) for name, amount in sums.items()} or {"sums.purchases": Int64(0)}
 
 
 async def _all_written(

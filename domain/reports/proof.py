@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from bson.timestamp import Timestamp
 
 from domain.programme.published import Programmes
-from domain.reports.counting import BATCH, Counting, found_at
+from domain.reports.counting import BATCH, Counting, found_at, sums_in
 from domain.reports.tally import MemberDays, member_days_from
 from domain.store.connection import Store
 
@@ -26,7 +26,7 @@ async def differing_days(store: Store, slots: Sequence[int], at: Timestamp) -> A
         yield difference
     stored: dict[str, Mapping[str, int]] = {}
     async for batch in found_at(store.day_sums, {"slot": {"$in": list(slots)}}, at):
-        stored |= {document["_id"]: document.get("sums", {}) for document in batch}
+        stored |= {document["_id"]: sums_in(document) for document in batch}
     for name in sorted(sums.keys() | stored.keys()):
         kept, counted = stored.get(name, {}), sums.get(name, Counter())
         for each in sorted(kept.keys() | counted.keys()):

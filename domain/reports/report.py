@@ -5,17 +5,17 @@ in memory before the answer, so a report shows every entry that was acknowledged
 without a worker. What is due but not posted yet (DESIGN §3) is in no entry, and so in no report, until it is.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any, Final
 
 from bson.codec_options import CodecOptions
 from bson.timestamp import Timestamp
+from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
@@ -24,19 +24,9 @@ from domain.ledger.posting import POINTS, currency_of
 from domain.programme.programme import Programme
 from domain.programme.published import Programmes
 from domain.programme.tiers import TierState, held
-from domain.reports.counting import Counting, month_of, slot_in, span_in, sums_id
-from domain.reports.tally import (
-    ARMS,
-    EPOCH,
-    Days,
-    MemberDays,
-    Tally,
-    count_between,
-    day_number,
-    member_days_document,
-    member_days_from,
-    with_tally,
-)
+from domain.reports.counting import Counting, sums_in
+from domain.reports.span import following_span, month_span, slot_in, span_in, sums_id
+from domain.reports.tally import AFTER, ARMS, Spans
 from domain.store.connection import Document, Store
 from domain.store.slots import SLOTS
 
@@ -45,6 +35,9 @@ CATCH_UP_SECONDS: Final = 20.0
 
 
 BATCH: Final = 10_000
+
+_TIER: Final = "tier:"
+_STANDING: Final = ("members", "outstanding:", _TIER)
 
 
 class NotCaughtUp(Exception):  # noqa: N818 -- says what is the case
@@ -133,18 +126,13 @@ async def report(store: Store, programmes: Programmes, *, since: date, until: da
     assert since < until, (since, until)
     counting = Counting(store, programmes)
     tail = await _tail(store)
-    tallies = await counting.tallies([change.entry for change in tail.changes])
-    anew_sums: dict[str, Counter[str]] = {}
-    anew: list[MemberDays] = []
+    anew: dict[str, Counter[str]] = {}
     if tail.uncounted:
-        anew = [known async for known, _ in counting.members_at(tail.uncounted, None, anew_sums)]
-    counted, members = await asyncio.gather(
-        _sums(store, tail, tallies, anew_sums, since=since, until=until),
-        _members(store, tail, tallies, since=since, until=until),
-    )
-    for known in anew:
-        members.add(known)
-    return _report(programmes.current, counted, members, since=since, until=until)
+        async for _ in counting.members_at(tail.uncounted, None, anew):
+            pass
+    added = await counting.added(tail.changes)
+    sums = await _sums(store, tail, added, anew, since=since, until=until)
+    return _report(programmes.current, sums, since=since, until=until)
 
 
 async def _tail(store: Store) -> _Tail:
@@ -159,7 +147,6 @@ async def _tail(store: Store) -> _Tail:
     tail = _Tail(uncounted=[slot for slot in range(SLOTS) if slot not in tokens])
     if not tokens:
         return tail
-    end, deadline = f"82{at.time:08X}{at.inc:08X}", time.monotonic() + CATCH_UP_SECONDS
     try:
         stream = await watch(
             store,
@@ -168,126 +155,118 @@ async def _tail(store: Store) -> _Tail:
             resume_after=min(tokens.values(), key=order_of),
         )
         async with stream:
-            while True:
-                change = await stream.try_next()
-                if change is not None:
-                    order, entry = order_of(change["_id"]), change["fullDocument"]
-                    if order > order_of(tokens[entry["slot"]]):
-                        tail.changes.append(Change(order, entry))
-                    continue
-                token = stream.resume_token
-                if token is not None and order_of(token)[: len(end)] >= end:
-                    return tail
-                if time.monotonic() > deadline:
-                    raise NotCaughtUp
+            tail.changes = await _arrived(stream, tokens, end=f"82{at.time:08X}{at.inc:08X}")
     except OperationFailure as error:
         if error.code not in HISTORY_LOST:
             raise
-    return _Tail(uncounted=list(range(SLOTS)))
+        return _Tail(uncounted=list(range(SLOTS)))
+    return tail
+
+
+async def _arrived(
+    stream: AsyncChangeStream[Document], tokens: Mapping[int, Mapping[str, Any]], *, end: str
+) -> list[Change]:
+    """The entries up to the end that lie beyond their slots' positions. Raises NotCaughtUp."""
+    deadline, changes = time.monotonic() + CATCH_UP_SECONDS, []
+    change = None
+    # A stream that has nothing more says how far it looked; asked for the next entry it would wait for one.
+    while change is not None or not _reaches(stream.resume_token, end):
+        change = await stream.try_next()
+        if change is None and time.monotonic() > deadline:
+            raise NotCaughtUp
+        if change is not None:
+            order, entry = order_of(change["_id"]), change["fullDocument"]
+            if order > order_of(tokens[entry["slot"]]):
+                changes.append(Change(order, entry))
+    return changes
+
+
+def _reaches(token: Mapping[str, Any] | None, end: str) -> bool:
+    return token is not None and order_of(token)[: len(end)] >= end
 
 
 class _Sums:
-    """The sums of the period, and of all that was before its end.
+    """The sums of the period, and what stands at its end.
 
-    Whole months are read by month, and by day only those months in which the period begins or ends.
+    `once` are the members who bought in it, by arm; `twice` are the same and again those who bought twice or more.
+    Whole months are read by month, and by day only where the period begins or ends within one.
     """
 
     def __init__(self, since: date, until: date) -> None:
-        self._first, self._end = since.isoformat(), until.isoformat()
-        self._by_day = {each.isoformat()[:7] for each in (since, until) if each.day != 1}
+        month, last = since.replace(day=1), until.replace(day=1)
+        whole = since if since == month else (month + timedelta(days=31)).replace(day=1)
+        begin, end = since.isoformat(), until.isoformat()
+        first_whole, last_whole = whole.isoformat(), last.isoformat()
+        self._first = begin
+        self._before = [("m", month_span(begin)), (month.isoformat(), begin)]
+        self._within = [(begin, end)]
+        if whole <= last:
+            self._within = [
+                (begin, first_whole),
+                (month_span(first_whole), month_span(last_whole)),
+                (last_whole, end),
+            ]
+            if since < whole:
+                self._within.append((following_span(begin, first_whole), following_span(begin, last_whole)))
         self.period: Counter[str] = Counter()
         self.standing: Counter[str] = Counter()
+        self.once: Counter[str] = Counter()
+        self.twice: Counter[str] = Counter()
 
     @property
-    def wanted(self) -> dict[str, Any]:
-        """The documents that are needed."""
-        months = {"_id": {"$gte": "m", "$lt": f"{month_of(self._end)}~"}}
-        return {"$or": [months, *({"_id": {"$gte": month, "$lt": f"{month}~"}} for month in sorted(self._by_day))]}
+    def before(self) -> dict[str, Any]:
+        """The documents of which only that is needed which stands."""
+        return _in(self._before)
 
-    def span(self, day: str) -> str:
-        """What the day is read by: itself, or its month."""
-        return day if day[:7] in self._by_day else month_of(day)
+    @property
+    def within(self) -> dict[str, Any]:
+        """The documents of the period."""
+        return _in(self._within)
 
     def add(self, span: str, sums: Mapping[str, int]) -> None:
-        """Adds a day's or a month's sums, unless the other is what is read."""
-        start = f"{span[1:]}-01" if span.startswith("m") else span
-        if self.span(start) != span or start >= self._end:
+        """Adds what the sums of a span say; nothing where the period is read by other spans."""
+        is_within = any(start <= span < end for start, end in self._within)
+        if not is_within and not any(start <= span < end for start, end in self._before):
             return
-        if start >= self._first:
-            self.period.update(sums)
         for name, amount in sums.items():
-            if name.startswith(("outstanding:", "members")):
+            if name.startswith(_STANDING):
                 self.standing[name] += amount
+            elif is_within and name.startswith(AFTER):
+                self._add_following(name, amount)
+            elif is_within:
+                self.period[name] += amount
+
+    def _add_following(self, name: str, amount: int) -> None:
+        _, which, rest = name.split(":", 2)
+        arm, _, before = rest.rpartition(":")
+        if not before or before < self._first[: len(before)]:
+            (self.once if which == "1" else self.twice)[arm] += amount
+
+
+def _in(ranges: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    return {"$or": [{"_id": {"$gte": start, "$lt": end}} for start, end in ranges]}
 
 
 async def _sums(
-    store: Store, tail: _Tail, tallies: Sequence[Tally], anew: Mapping[str, Counter[str]], *, since: date, until: date
+    store: Store, tail: _Tail, added: Sequence[Spans], anew: Mapping[str, Counter[str]], *, since: date, until: date
 ) -> _Sums:
     sums = _Sums(since, until)
     uncounted = set(tail.uncounted)
     counted_to: dict[str, str] = {}
-    async for documents in _plainly(store.day_sums, sums.wanted, ("sums", "token")):
-        for document in documents:
-            name = document["_id"]
-            if slot_in(name) not in uncounted:
-                counted_to[name] = document["token"]
-                sums.add(span_in(name), document.get("sums", {}))
-    for name, added in anew.items():
-        sums.add(span_in(name), added)
-    for change, tally in zip(tail.changes, tallies, strict=True):
-        day = tally.day.isoformat()
-        span = sums.span(day)
-        if day < until.isoformat() and change.order > counted_to.get(sums_id(span, change.entry["slot"]), ""):
-            sums.add(span, tally.sums)
+    for wanted, names in ((sums.before, ("token", "sums")), (sums.within, ("token", "sums", "after"))):
+        async for documents in _plainly(store.day_sums, wanted, names):
+            for document in documents:
+                name = document["_id"]
+                if slot_in(name) not in uncounted:
+                    counted_to[name] = document["token"]
+                    sums.add(span_in(name), sums_in(document))
+    for name, recounted in anew.items():
+        sums.add(span_in(name), recounted)
+    for change, spans in zip(tail.changes, added, strict=True):
+        for span, more in spans.items():
+            if change.order > counted_to.get(sums_id(span, change.entry["slot"]), ""):
+                sums.add(span, more)
     return sums
-
-
-class _Members:
-    """Distinct members: who bought in the period, by pilot and arm too, and who holds which tier at its end."""
-
-    def __init__(self, since: date, until: date) -> None:
-        self._first, self._end = day_number(since), day_number(until)
-        self.active: Counter[str] = Counter()
-        self.repeating: Counter[str] = Counter()
-        self.tiers: Counter[tuple[str, int]] = Counter()
-
-    def add(self, known: MemberDays) -> None:
-        self.add_stored(member_days_document(known, 0))
-
-    def add_stored(self, document: Mapping[str, Any]) -> None:
-        """The same of a member as he is stored: there are many, and all of them are looked at."""
-        self._count("", document.get("days", b""))
-        for name, days in document.get("arms", {}).items():
-            self._count(name, days)
-        for since, level, threshold in reversed(document.get("tiers", ())):
-            if since < self._end:
-                self.tiers[level, threshold] += 1
-                break
-
-    def _count(self, name: str, days: Days) -> None:
-        if bought := count_between(days, self._first, self._end):
-            self.active[name] += 1
-            self.repeating[name] += bought > 1
-
-
-async def _members(store: Store, tail: _Tail, tallies: Sequence[Tally], *, since: date, until: date) -> _Members:
-    members = _Members(since, until)
-    later: dict[str, list[tuple[int, Tally]]] = {}
-    for change, tally in zip(tail.changes, tallies, strict=True):
-        if tally.is_members:
-            later.setdefault(change.entry["member"], []).append((change.entry["seq"], tally))
-    uncounted = set(tail.uncounted)
-    async for documents in _plainly(store.member_days, {}, ("slot", "seq", "days", "arms", "tiers")):
-        for document in documents:
-            if document["slot"] in uncounted:
-                continue
-            if document["_id"] in later:
-                members.add(_caught_up(member_days_from(document), later.pop(document["_id"])))
-            else:
-                members.add_stored(document)
-    for member, new in later.items():
-        members.add(_caught_up(MemberDays(member=member), new))
-    return members
 
 
 async def _plainly(
@@ -300,33 +279,26 @@ async def _plainly(
             yield documents
 
 
-def _caught_up(known: MemberDays, new: Iterable[tuple[int, Tally]]) -> MemberDays:
-    for sequence, tally in new:
-        if sequence > known.sequence:
-            known = with_tally(known, sequence, tally)
-    return known
-
-
-def _report(programme: Programme, counted: _Sums, members: _Members, *, since: date, until: date) -> Report:
-    period, standing = counted.period, counted.standing
+def _report(programme: Programme, sums: _Sums, *, since: date, until: date) -> Report:
+    period, standing = sums.period, sums.standing
     pilots = dict.fromkeys(name.split(":")[1] for name in period if name.startswith("pilot:"))
     return Report(
         since=since,
         until=until,
         members=standing["members"],
-        buying=_buying(period, members, prefix="", arm=""),
+        buying=_buying(sums, prefix="", arm=""),
         returned_minor=_by_currency(period, "returned:", programme.currency),
         redeemed=period["redeemed"],
         expired=period["expired"],
         points_outstanding=standing[f"outstanding:{POINTS}"],
         prepaid_outstanding_minor=_outstanding(standing, "prepaid", programme.currency),
         cashback_outstanding_minor=_outstanding(standing, "cashback", programme.currency),
-        tiers=_tiers(programme, members, standing["members"]),
+        tiers=_tiers(programme, standing),
         pilots=tuple(
             PilotReport(
                 rule=rule,
                 **{
-                    side: _buying(period, members, prefix=f"pilot:{rule}:{arm}:", arm=f"{rule}:{arm}")
+                    side: _buying(sums, prefix=f"pilot:{rule}:{arm}:", arm=f"{rule}:{arm}")
                     for side, arm in zip(("inside", "outside"), ARMS, strict=True)
                 },
             )
@@ -335,26 +307,28 @@ def _report(programme: Programme, counted: _Sums, members: _Members, *, since: d
     )
 
 
-def _buying(period: Mapping[str, int], members: _Members, *, prefix: str, arm: str) -> Buying:
+def _buying(sums: _Sums, *, prefix: str, arm: str) -> Buying:
     return Buying(
-        active=members.active[arm],
-        repeating=members.repeating[arm],
-        purchases=period[f"{prefix}purchases"],
-        ordered_minor=_by_currency(period, f"{prefix}ordered:"),
-        earned=period[f"{prefix}earned"],
+        active=sums.once[arm],
+        repeating=sums.twice[arm] - sums.once[arm],
+        purchases=sums.period[f"{prefix}purchases"],
+        ordered_minor=_by_currency(sums.period, f"{prefix}ordered:"),
+        earned=sums.period[f"{prefix}earned"],
     )
 
 
-def _tiers(programme: Programme, members: _Members, all_members: int) -> dict[str, int]:
+def _tiers(programme: Programme, standing: Mapping[str, int]) -> dict[str, int]:
     """Level → members who hold it; who never rose holds the lowest. Empty without tiers."""
     if programme.tiers is None:
         return {}
     counted = dict.fromkeys((level.id for level in programme.tiers.levels), 0)
-    for (level, threshold), count in members.tiers.items():
-        state = TierState(level=level, threshold=threshold, since_on=EPOCH, valid_until=None)
-        counted[held(programme.tiers, state).id] += count
+    for name, count in standing.items():
+        if name.startswith(_TIER):
+            level, _, threshold = name.removeprefix(_TIER).rpartition(":")
+            state = TierState(level=level, threshold=int(threshold), since_on=date.min, valid_until=None)
+            counted[held(programme.tiers, state).id] += count
     lowest = programme.tiers.levels[0].id
-    counted[lowest] += max(0, all_members - sum(counted.values()))
+    counted[lowest] += max(0, standing.get("members", 0) - sum(counted.values()))
     return counted
 
 

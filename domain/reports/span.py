@@ -4,30 +4,18 @@
     m2026-03            a month
     f2026-02>2026-03    purchases of a month that followed upon purchases of an earlier one, the earlier one first
 
-Spans of a kind sort by time, and so do the ids of their documents, one for each slot.
+Days are ISO dates. Spans of a kind sort by time, and so do the ids of their documents, one for each slot.
 """
 
-from datetime import date
+
+def month_span(day: str) -> str:
+    """The month of that day."""
+    return f"m{day[:7]}"
 
 
-def day_span(day: date) -> str:
-    """The day."""
-    return day.isoformat()
-
-
-def month_span(day: date) -> str:
-    """The day's month."""
-    return f"m{month_of(day)}"
-
-
-def following_span(earlier: date, later: date) -> str:
-    """The month of `later` as it follows upon the month of `earlier`."""
-    return f"f{month_of(earlier)}>{month_of(later)}"
-
-
-def month_of(day: date) -> str:
-    """The month as YYYY-MM."""
-    return day.isoformat()[:7]
+def following_span(earlier: str, later: str) -> str:
+    """The month of the day `later` as it follows upon the month of `earlier`."""
+    return f"f{earlier[:7]}>{later[:7]}"
 
 
 def sums_id(span: str, slot: int) -> str:

@@ -90,6 +90,15 @@ async def by_hand(shop: Shop, since: date, until: date) -> dict[str, Any]:
     }
 
 
+async def buyers(shop: Shop, since: date, until: date, *, place: str) -> Counter[str]:
+    """Member → receipts of his of that place in the period, from the journal."""
+    zone = shop.programmes.current.zone
+    receipts = shop.store.journal.find({"seq": {"$exists": True}, "kind": "PURCHASE", "place": place})
+    return Counter(
+        [entry["member"] async for entry in receipts if since <= entry["occurred_at"].astimezone(zone).date() < until]
+    )
+
+
 def numbers(found: Report) -> dict[str, Any]:
     buying = found.buying
     return {

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
+from random import Random
 
 import pytest
 
@@ -13,7 +14,7 @@ from domain.store.slots import SLOTS, Leases, slot_of
 from notifications.worker import Worker
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
-from tests.reports.fortnight import PERIOD, PERIODS, PROGRAMME, a_fortnight, asked, by_hand, numbers
+from tests.reports.fortnight import PERIOD, PERIODS, PROGRAMME, a_fortnight, asked, buyers, by_hand, numbers
 
 
 @pytest.fixture
@@ -73,6 +74,44 @@ async def test_both_sides_of_a_pilot_make_up_the_whole(shop: Shop) -> None:
     assert pilot.inside.purchases + pilot.outside.purchases == found.buying.purchases
     assert pilot.inside.active + pilot.outside.active == found.buying.active
     assert pilot.inside.repeating + pilot.outside.repeating == found.buying.repeating
+
+
+PLACES = """
+late_days: 400
+places:
+  - {id: here, name: Here, location: {latitude: 46.0, longitude: 14.5}, radius_m: 150}
+  - {id: there, name: There, location: {latitude: 46.1, longitude: 14.6}, radius_m: 150}
+"""
+
+
+async def test_members_are_told_apart_over_any_period_in_whatever_order_a_year_of_receipts_came(
+    shop_with: OpenShop,
+) -> None:
+    shop = await shop_with(PROGRAMME.replace('{percent: "50"}', "{places: [here]}") + PLACES)
+    random = Random(7)
+    members = [await shop.member() for _ in range(8)]
+    for _ in range(3):
+        await count_all(shop, all_slots())
+        await shop.all(
+            shop.purchase(
+                random.choice(members),
+                random.randint(1_00, 20_00),
+                occurred_at=shop.clock.now() - timedelta(days=random.randint(0, 390)),
+                place=random.choice(["here", "there"]),
+            )
+            for _ in range(50)
+        )
+
+    for _ in range(40):
+        since = date(2025, 1, 25) + timedelta(days=random.randint(0, 400))
+        until = since + timedelta(days=random.choice([1, 10, 31, 70, 365]))
+        if random.random() < 0.3:
+            since, until = since.replace(day=1), (until + timedelta(days=31)).replace(day=1)
+        found = await asked(shop, since, until)
+        told = [(side.active, side.repeating) for pilot in found.pilots for side in (pilot.inside, pilot.outside)]
+        bought = [await buyers(shop, since, until, place=place) for place in ("here", "there")]
+        assert numbers(found) == await by_hand(shop, since, until), (since, until)
+        assert told == [(len(side), sum(count > 1 for count in side.values())) for side in bought if any(bought)]
 
 
 async def test_what_is_handed_over_again_counts_once(shop: Shop) -> None:
@@ -205,7 +244,7 @@ async def test_the_audit_proves_what_is_kept_for_reports(shop: Shop) -> None:
     assert day is not None
 
     await shop.store.day_sums.update_one({"_id": day["_id"]}, {"$inc": {"sums.purchases": 1}})
-    await shop.store.member_days.update_one({"_id": members[0].id}, {"$set": {"days": b"aa"}})
+    await shop.store.member_days.update_one({"_id": members[0].id}, {"$set": {"purchases": bytes(8)}})
     spoilt = await audit(shop.store)
 
     bought = day["sums"]["purchases"]
