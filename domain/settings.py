@@ -25,6 +25,8 @@ FIREBASE_EMULATOR: Final = "FIREBASE_AUTH_EMULATOR_HOST"
 LOCAL_URL: Final = "http://localhost:8000"
 LOOPBACK_PROXIES: Final = ("127.0.0.1", "::1")
 
+_ORIGIN: Final = re.compile(r"https://[a-z0-9.-]+(:(?!443$)[0-9]{1,5})?|http://[a-z0-9.-]+(:(?!80$)[0-9]{1,5})?")
+
 _T = TypeVar("_T")
 
 
@@ -66,7 +68,7 @@ class Settings:
 
     `mongodb_url` is None where the embedded server on the folder `data` is meant. URLs have no slash at
     their end; issuers stay as they were written. `trusted_proxies` are addresses and networks whose
-    X-Forwarded-For is believed.
+    X-Forwarded-For is believed, `allowed_origins` those of web pages whose scripts may call the API.
     """
 
     mode: Mode
@@ -87,6 +89,7 @@ class Settings:
     trusted_documents: tuple[Path, ...]
     trusted_documents_mode: DocumentMode
     trusted_proxies: tuple[str, ...]
+    allowed_origins: tuple[str, ...] = ()
     smtp_url: str | None = field(default=None, repr=False)
     smtp_from: str | None = None
 
@@ -126,6 +129,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | Pa
         trusted_documents=source.read("trusted_documents", _files, ()),
         trusted_documents_mode=source.read("trusted_documents_mode", _document_mode, DocumentMode.LENIENT),
         trusted_proxies=source.read("trusted_proxies", _networks, LOOPBACK_PROXIES),
+        allowed_origins=source.read("allowed_origins", _origins_for(production=production), ()),
         smtp_url=source.read("smtp_url", _smtp_url, None),
         smtp_from=source.read("smtp_from", _sender, None),
     )
@@ -245,6 +249,21 @@ def _url_for(*, production: bool) -> Callable[[str], str]:
         if production and parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise _Wrong(f"is {text!r}; in production it should begin with https://, or be loopback")
         return text.rstrip("/")
+
+    return parse
+
+
+def _origins_for(*, production: bool) -> Callable[[str], tuple[str, ...]]:
+    """Origins as browsers write them, to the character (RFC 6454 §6.2)."""
+    check = _url_for(production=production)
+
+    def parse(text: str) -> tuple[str, ...]:
+        origins = tuple(re.split(r"[\s,]+", text))
+        for origin in origins:
+            check(origin)
+            if not _ORIGIN.fullmatch(origin):
+                raise _Wrong(f"has {origin!r}; browsers write it in small letters, with no path and no usual port")
+        return origins
 
     return parse
 

@@ -81,6 +81,7 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
             "WALLET_TRUSTED_DOCUMENTS": f"{file}, {file}",
             "WALLET_TRUSTED_DOCUMENTS_MODE": "strict",
             "WALLET_TRUSTED_PROXIES": "10.0.0.0/8, ::1",
+            "WALLET_ALLOWED_ORIGINS": "https://app.example.com http://localhost:3000",
         }
     )
 
@@ -106,6 +107,7 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
         trusted_documents=(file, file),
         trusted_documents_mode=DocumentMode.STRICT,
         trusted_proxies=("10.0.0.0/8", "::1"),
+        allowed_origins=("https://app.example.com", "http://localhost:3000"),
     )
 
 
@@ -174,6 +176,15 @@ def test_production_may_speak_http_with_itself(url: str) -> None:
             "localhost:27017",
             "is no connection string; it should begin with mongodb:// or mongodb+srv:// and a host",
         ),
+        *(
+            (
+                "WALLET_ALLOWED_ORIGINS",
+                wrong,
+                f"has {wrong!r}; browsers write it in small letters, with no path and no usual port",
+            )
+            for wrong in ("https://App.example.com", "https://a.example/app", "https://a.example:443", "http://a:80")
+        ),
+        ("WALLET_ALLOWED_ORIGINS", "*", "is '*'; it should be an address such as https://wallet.example.com"),
         ("WALLET_DATABASE", "a.b", "is 'a.b'; it should be 1 to 63 letters, digits, _ or -"),
         (
             "WALLET_DATA",

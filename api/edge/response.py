@@ -26,7 +26,7 @@ from api.edge.request import JSON, HttpRefusal
 MIN_COMPRESSED_BYTES: Final = 1_024
 COMPRESSION_LEVEL: Final = 4
 PUBLIC_SECONDS: Final = 30
-VARY: Final = "Accept, Accept-Encoding, Accept-Language, Authorization"
+VARY: Final = "Accept, Accept-Encoding, Accept-Language, Authorization, Origin"
 _BEARER: Final = 'Bearer realm="wallet"'
 _STATUS_OF_CODE: Final = {UNAUTHENTICATED: 401, FORBIDDEN: 403, UNAVAILABLE: 503}
 _WHATEVER_IS_ACCEPTED: Final = {

@@ -3,7 +3,8 @@
 `connection_init` brings the access token as `{"Authorization": "Bearer …"}`; a native client may send the header
 instead. What is open is closed with 4403 when the token ends or its session is ended: get another token, connect
 again, and go on from the version that was seen last. Nothing is kept for a client that does not read: when it has not
-taken a message within some seconds it is closed.
+taken a message within some seconds it is closed. No page's origin is asked after: nothing goes by cookies, and a page
+of another site has no token to send.
 """
 
 import asyncio
