@@ -105,4 +105,5 @@ async def _receiver(context: Context, by: MemberLookup, sender: Member) -> Membe
     if code is not None:
         secret = context.wallet.settings.secret
         identifier = await show_to_member(store, code, reader=sender.id, operator_secret=secret, now=context.now)
-    return None if identifier is None else await member_by_id(store, identifier)
+    receiver = None if identifier is None else await member_by_id(store, identifier)
+    return None if receiver is None or receiver.is_erased else receiver

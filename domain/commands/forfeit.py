@@ -1,12 +1,15 @@
 """Forfeit: what an erased member leaves behind goes to the programme, in an entry of its own (SEMANTICS §9.5).
 
-Points, cashback and bonus always; paid money only if he said so. The ledger balances and says where it went.
+Points, cashback and bonus always; paid money only if he said so. The ledger balances and says where it went. His plan
+renews no more, so that it takes nothing of money that comes late.
 """
+
+from dataclasses import replace
 
 from domain.ledger.command import Command, fingerprint_of
 from domain.ledger.draft import Draft, Situation
 from domain.ledger.due import SYSTEM
-from domain.ledger.entry import Entry, EntryKind
+from domain.ledger.entry import Changes, Entry, EntryKind
 from domain.ledger.posting import POINTS, pocket_of
 from domain.problems import Problem, WrongState
 from domain.programme.earning import ExplanationRow
@@ -29,7 +32,7 @@ def forfeiting(member: str, *, paid_too: bool) -> Command:
 
 
 def decide_forfeit(situation: Situation, *, paid_too: bool) -> Entry | Problem:
-    """Everything that is available, to the programme; a wallet with nothing is left as it is."""
+    """Everything that is available, to the programme; a wallet with nothing, and no plan, is left as it is."""
     draft = Draft(situation, EntryKind.ADJUST, situation.now)
     points = cashback = 0
     for asset in sorted({lot.asset for lot in situation.wallet.lots}):
@@ -38,7 +41,9 @@ def decide_forfeit(situation: Situation, *, paid_too: bool) -> Entry | Problem:
             draft.spend(asset, amount, destination=FORFEITED)
             points -= amount if asset == POINTS else 0
             cashback -= amount if pocket_of(asset) == "cashback" else 0
-    if not draft.postings:
+    plan = situation.wallet.plan
+    if not draft.postings and (plan is None or not plan.renews):
         return WrongState(message="There is nothing to forfeit.", state="EMPTY")
     row = ExplanationRow(rule="adjustment", step="adjustment", points=points, cashback_minor=cashback)
-    return draft.entry(explanation=(row,))
+    changes = Changes() if plan is None else Changes(plan=replace(plan, renews=False))
+    return draft.entry(changes=changes, explanation=(row,))

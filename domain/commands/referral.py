@@ -2,7 +2,7 @@
 
 Both entries stand or neither: one transaction, under keys made of the friend's id, so that any number of workers
 may try, and die, in any order. What is due is kept in the friend's wallet until his own entry is there. A referrer
-who has reached the programme's limit gets nothing, for good; the friend gets his award all the same.
+who has reached the programme's limit, or was forgotten, gets nothing, for good; the friend gets his award all the same.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ async def reward_referrals(ledger: Ledger, members: Collection[str]) -> None:
 async def _reward(ledger: Ledger, friend: str, referral: Referral) -> None:
     assert referral.first is not None, friend
     referrer = await member_by_id(ledger.store, referral.referrer)
-    if referrer is not None:
+    if referrer is not None and not referrer.is_erased:
         await joined(ledger, referrer)
         both = await commit_jointly(
             ledger,

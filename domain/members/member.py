@@ -38,8 +38,8 @@ class Profile:
 class Member:
     """`linked` are the client ids of the partners that may see the member; `is_joined` once the JOIN entry stands.
 
-    `referrer` is the member by whose code he joined. `zones` are those that he had, the present one last, as
-    :mod:`domain.members.profile` keeps them; none while he never moved.
+    `referrer` is the member by whose code he joined. Who asked to be forgotten `is_erased`. `zones` are those that he
+    had, the present one last, as :mod:`domain.members.profile` keeps them; none while he never moved.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Member:
     enrolled_by: str | None = None
     referrer: str | None = None
     is_joined: bool = False
+    is_erased: bool = False
     zones: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -136,6 +137,7 @@ def member_from(document: Mapping[str, Any]) -> Member:
         enrolled_by=document.get("enrolled_by"),
         referrer=document.get("referrer"),
         is_joined=document.get("is_joined", False),
+        is_erased="erasing" in document or "erased_at" in document,
         zones=tuple(document.get("zones", ())),
     )
 

@@ -16,6 +16,8 @@ async def set_tags(store: Store, member: str, tags: Sequence[str]) -> Member | N
     assert len(tags) <= MAX_TAGS, len(tags)
     assert all(TAG.fullmatch(tag) for tag in tags), tags
     document = await store.members.find_one_and_update(
-        {"_id": member}, {"$set": {"tags": list(dict.fromkeys(tags))}}, return_document=True
+        {"_id": member, "erasing": None, "erased_at": None},
+        {"$set": {"tags": list(dict.fromkeys(tags))}},
+        return_document=True,
     )
     return None if document is None else member_from(document)

@@ -14,6 +14,9 @@ from domain.store import collections
 from domain.store.slots import SLOTS
 from tests.api.auth.partner_app import PartnerApp, a_partner_app
 from tests.api.shop import Shop, a_purchase, codes, data, new_key
+from tests.api.spending import do
+from tests.api.test_plans import join, with_prepaid
+from tests.api.test_referrals import code_of, referral
 
 ERASE = "mutation($confirm: String!) { eraseMe(confirm: $confirm) { at } }"
 EXPORT = "mutation { exportMyData }"
@@ -28,6 +31,12 @@ PERSON = (
     "Lovely",
 )
 SIGN_IN = 'mutation { sandboxSignIn(subject: "ana-novak") { ... on Session { accessToken isNew member { id } } } }'
+TAG = 'mutation($member: ID!) { setMemberTags(member: $member, tags: ["bakery"]) { __typename } }'
+HELD = """
+query($id: ID!) { member(by: {id: $id}) {
+  plan { plan } wallet { points { available } prepaid { available { amount } } }
+} }
+"""
 LIVE = """
 mutation {
   registerDevice(input: {installation: "inst-1", platform: IOS, kind: TOKEN, value: "fcm-token-of-ana"}) { __typename }
@@ -188,6 +197,29 @@ async def test_paid_money_is_not_lost_silently(shop: Shop) -> None:
     assert forfeit is not None
     assert {each["asset"]: each["amount"] for each in forfeit["postings"]}["prepaid/USD"] == 1_234
     assert (await audit(shop.services.store)).differences == ()
+
+
+async def test_nothing_is_given_to_who_was_forgotten_and_his_plan_takes_nothing_of_money_that_comes_late(
+    shop: Shop,
+) -> None:
+    ana, giver = await with_prepaid(shop, "20.00"), await shop.enrol()
+    friend = await shop.enrol(referralCode=await code_of(shop, ana))
+    await shop.record(a_purchase(friend, "20.00"))
+    assert (await join(shop, ana))["__typename"] == "PlanJoined"
+    await shop.phone(ana, ERASE, {"confirm": "FORFEIT"})
+
+    gift = await do(shop, giver, "giftPoints", to={"id": ana}, points=10)
+    tagged = await shop.staff(TAG, {"member": ana}, scopes=("staff:members",))
+    await pay_in(shop, ana, "15.00")
+    await shop.advance("2026-09-10T00:00:00Z")
+
+    assert (gift["__typename"], gift["what"]) == ("NotFound", "member")
+    assert tagged == {"setMemberTags": {"__typename": "NotFound"}}
+    assert (await referral(shop, giver))["points"] == 100
+    assert (await referral(shop, friend))["points"] == 220
+    found = (await shop.staff(HELD, {"id": ana}, scopes=("staff:members",)))["member"]
+    assert found["wallet"] == {"points": {"available": 0}, "prepaid": [{"available": {"amount": "15.00"}}]}
+    assert found["plan"] is None
 
 
 async def test_an_erasure_that_was_cut_short_is_finished_by_whoever_comes_next(shop: Shop) -> None:
