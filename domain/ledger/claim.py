@@ -19,7 +19,8 @@ from domain.ledger.entry import Decision, Entry
 from domain.ledger.journal import Journal
 
 ABANDONED = timedelta(seconds=60)
-"""Well past the commit's deadline and the driver's time-outs."""
+"""Twice what is well past the commit's deadline and the driver's time-outs: whoever finds his own claim older than half
+of it claims anew, so that nobody takes it over while he commits."""
 
 _DUPLICATE_KEY = 11000
 _FREE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,6 +83,17 @@ async def release(journal: Journal, commands: Sequence[Command]) -> None:
         await journal.store.claims.bulk_write(writes, ordered=False)
 
 
+async def claim_on_key(journal: Journal, stored_key: str) -> Mapping[str, Any] | None:
+    """The claim on a key; one whose attempt came to no decision is dropped, so that an enrolment can have the key."""
+    claim = await journal.store.claims.find_one({"_id": claim_of_key(stored_key)})
+    if claim is None or "enrolled" in claim or not _is_abandoned(claim):
+        return claim
+    if await journal.decided([(claim["member"], claim["key"])]):
+        return claim
+    await journal.store.claims.delete_one({name: claim[name] for name in ("_id", "member", "key", "at")})
+    return None
+
+
 def owned_receipt(entry: Entry) -> str | None:
     """The claim on the receipt number that the entry owns; None when it owns none."""
     if entry.receipt is None or entry.kind not in RECEIPT_OWNERS:
@@ -105,7 +117,7 @@ async def _contest(
     async for claim in journal.store.claims.find({"_id": {"$in": list(taken)}}):
         if (claim["member"], claim["key"]) != _owner(commands[taken[claim["_id"]]]):
             others.append(claim)
-        elif _is_abandoned(claim):
+        elif _is_older(claim, ABANDONED / 2):
             free.append(claim)
     decided = await journal.decided((claim["member"], claim["key"]) for claim in others)
     results: list[tuple[int, Claimed]] = []
@@ -136,7 +148,11 @@ def _judge(command: Command, claim: Mapping[str, Any], found: Decision | None) -
 
 
 def _is_abandoned(claim: Mapping[str, Any]) -> bool:
-    return bool(claim["at"] < _real_now() - ABANDONED)
+    return _is_older(claim, ABANDONED)
+
+
+def _is_older(claim: Mapping[str, Any], age: timedelta) -> bool:
+    return bool(claim["at"] < _real_now() - age)
 
 
 async def _take_over(journal: Journal, claim: Mapping[str, Any], command: Command) -> bool:

@@ -15,6 +15,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from domain.commands.joining import joining
+from domain.ledger.claim import claim_on_key
 from domain.ledger.command import Fingerprint, claim_of_key, mismatch
 from domain.ledger.commit import Ledger
 from domain.members.member import (
@@ -58,8 +59,8 @@ async def enrol(
     An existing member's profile is his own and stays as it is.
     """
     store, stored_key = ledger.store, f"partner:{client_id}|{key}"
-    if claim := await store.claims.find_one({"_id": claim_of_key(stored_key)}):
-        return await _again(ledger, claim, fingerprint, client_id=client_id)
+    if (before := await claim_on_key(ledger.journal, stored_key)) is not None:
+        return await _again(ledger, before, fingerprint, client_id=client_id)
     member = await _member(
         store,
         {"references": reference_key(client_id, reference)},

@@ -355,7 +355,7 @@ async def _keep(store: Store, top_up: StartedTopUp, *, version: int, actor: str 
 
     The journal is told of it under the actor's key, which unique (member, key) gives to one command alone.
 
-    A process that is killed in the middle of the transaction leaves it to the server, which ends it within a minute;
+    A process that is killed in the middle of the transaction leaves it to the server, which ends it before long;
     until then nobody else reserves for this member.
     """
 

@@ -1,6 +1,6 @@
 """One key, one attempt: replays, refusals that stay, and who else may use a key (SEMANTICS §1)."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -229,6 +229,34 @@ async def test_what_was_not_decided_for_one_member_may_be_sent_for_another_with_
     back = await shop.posted(shop.refund(other, bought.id, key="the-key-of-it"))
 
     assert back.points == -10
+
+
+async def test_a_key_of_what_was_not_decided_enrols_a_member(shop: Shop, member: Member) -> None:
+    await shop.refused(shop.refund(member, f"{member.id}.99", key="the-key-of-it"))
+
+    enrolled = await shop.enrol(key="the-key-of-it")
+    again = await shop.refused(shop.purchase(member, 1000, key="the-key-of-it"))
+
+    assert isinstance(enrolled, Enrolled)
+    assert isinstance(again, IdempotencyMismatch)
+
+
+async def test_a_command_that_is_sent_again_holds_its_claims_for_as_long_as_it_may_take(
+    shop: Shop, member: Member
+) -> None:
+    command, most_of_a_minute_ago = shop.purchase(member, 1000), datetime.now(UTC) - timedelta(seconds=50)
+    await shop.store.claims.insert_many(
+        [
+            {"_id": each, "member": member.id, "key": command.stored_key, "at": most_of_a_minute_ago}
+            for each in command.claims
+        ]
+    )
+
+    await shop.posted(command)
+
+    held_since = [claim["at"] async for claim in shop.store.claims.find({"_id": {"$in": list(command.claims)}})]
+    assert len(held_since) == 2
+    assert min(held_since) > most_of_a_minute_ago
 
 
 async def test_a_claim_that_its_caller_abandoned_is_taken_over(shop: Shop, member: Member) -> None:
