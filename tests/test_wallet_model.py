@@ -147,12 +147,16 @@ class Held:
 
 @dataclass
 class Paid:
-    """A payment as the model remembers it: what each pocket gave, in tender order; `ends_at` while it is held."""
+    """A payment as the model remembers it: what each pocket gave, in tender order; `ends_at` while it is held.
+
+    `lapsed` are the idle dates, by asset, that passed while it was held.
+    """
 
     entry: Entry
     parts: list[tuple[str, list[tuple[Key, int]]]]
     ends_at: datetime | None
     is_captured: bool
+    lapsed: dict[str, datetime] = field(default_factory=dict)
     refunded: dict[str, int] = field(default_factory=lambda: {PREPAID: 0, CASHBACK: 0})
 
     @property
@@ -234,12 +238,14 @@ class Model:
         assert self.plan is not None
         if self.plan.renews and self.available(PREPAID, due) >= PLAN_PRICE:
             self.spend(PREPAID, PLAN_PRICE, due)
+            self.is_active(due)
             self.plan.periods += 1
         else:
             self.plan = None
 
     def end(self, paid: Paid, captured: int, at: datetime) -> None:
-        """The first of what is held is paid, the rest goes back to where it was."""
+        """The first of what is held is paid, the rest goes back to where it was, or was gone meanwhile."""
+        self.lapse(at)
         kept = []
         for asset, taken in paid.parts:
             first = []
@@ -248,10 +254,18 @@ class Model:
                 captured -= part
                 if part:
                     first.append((key, part))
-                self.credit(asset, amount - part, key, at)
+                is_lapsed = key[3] and asset in paid.lapsed
+                self.credit(asset, amount - part, (paid.lapsed[asset], None, key[2], False) if is_lapsed else key, at)
             if first:
                 kept.append((asset, first))
         paid.parts, paid.ends_at, paid.is_captured = kept, None, bool(kept)
+
+    def lapse(self, at: datetime) -> None:
+        """An idle date that has passed is that of what is held, whatever the wallet's next one is."""
+        for paid in self.payments:
+            for asset, _ in paid.parts if paid.ends_at is not None else ():
+                if self.idle[asset] <= at:
+                    paid.lapsed.setdefault(asset, self.idle[asset])
 
     def held(self, asset: str) -> int:
         taken = [part for paid in self.payments if paid.ends_at is not None for part in paid.parts]
@@ -272,6 +286,7 @@ class Model:
         for group in maturing:
             asset, key = group[0].asset, group[0].key
             if key[3] and self.idle[asset] <= due:
+                self.lapse(due)
                 self.idle[asset] = self.last_use(asset, day_of(due))
             amount, earned_at = sum(p.amount for p in group), min(p.earned_at for p in group)
             for parcel in group:
@@ -303,6 +318,7 @@ class Model:
         return amount - paid
 
     def is_active(self, now: datetime, *, missing_only: bool = False) -> None:
+        self.lapse(now)
         for asset, policy in self.policies.items():
             if "inactivity" in policy and not (missing_only and now < self.idle[asset] < FOREVER):
                 self.idle[asset] = self.last_use(asset, day_of(now))
@@ -675,11 +691,11 @@ class WalletBesideItsModel(RuleBasedStateMachine):
             assert isinstance(outcome.decided, InsufficientBalance)
             return
         assert isinstance(outcome.decided, Entry)
-        taken = [key for key, _ in senders.spend(POINTS, amount, now)]
+        taken, idle = [key for key, _ in senders.spend(POINTS, amount, now)], senders.idle[POINTS]
         senders.is_active(now)
-        dates = [key[0] for key in taken if key[0] is not None]
+        dates = [gone_at for gone_at in (idle if key[3] else key[0] for key in taken) if gone_at is not None]
         earliest = min(dates, default=None)
-        key = (earliest, None, "GIFT_RECEIVED", earliest is None and any(key[3] for key in taken))
+        key = (earliest, None, "GIFT_RECEIVED", False)
         receivers.credit(POINTS, amount, key, now)
         receivers.is_active(now, missing_only=True)
 
@@ -860,6 +876,7 @@ class WalletBesideItsModel(RuleBasedStateMachine):
                 running.renews = True
             else:
                 self.model.spend(PREPAID, PLAN_PRICE, entry.posted_at)
+                self.model.is_active(entry.posted_at)
                 self.model.plan = Running(day_of(entry.posted_at))
 
     @rule()
