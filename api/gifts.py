@@ -96,7 +96,9 @@ async def _give(context: Context, wanted: GiftPointsInput, sender: Member) -> Gi
         check=lambda _programme, _now: check_gift(gift),
     )
     queues = [f"member {sender.id}", f"member {receiver.id}"]
-    outcome = await commit_jointly(ledger, command, follow=partial(receiving, gift), queues=queues)
+    outcome = await commit_jointly(
+        ledger, command, follow=partial(receiving, gift), others=[receiver.id], queues=queues
+    )
     return await answer(outcome, sender, context, PointsGifted)
 
 

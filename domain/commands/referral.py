@@ -72,6 +72,7 @@ async def _reward(ledger: Ledger, friend: str, referral: Referral) -> None:
             ledger,
             rewarding_referrer(referral.referrer, friend, referral.first),
             follow=lambda _entry, _before: rewarding_friend(friend),
+            others=[friend],
             queues=[f"{REFERRAL} {referral.referrer}"],
         )
         if isinstance(both.decided, Entry) and not both.replayed:

@@ -9,12 +9,13 @@ read again and decided again.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
 import pymongo
+from pymongo import ReplaceOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -27,9 +28,10 @@ from domain.ledger.due import due_entries
 from domain.ledger.entry import Entry, entry_document, entry_from, refusal_document
 from domain.ledger.outcome import Outcome, Unavailable, replay
 from domain.ledger.projection import voucher_writes
-from domain.ledger.wallet import Wallet, apply, fold, wallet_document, wallet_from
+from domain.ledger.wallet import Wallet, apply, wallet_document, wallet_from
 from domain.problems import Problem
 from domain.programme.programme import Programme
+from domain.store.connection import Store
 
 Prepare = Callable[[AsyncClientSession], Awaitable[Any]]
 """Locks the other document inside the transaction and reads what `decide` needs of it: its `evidence`."""
@@ -51,6 +53,30 @@ class _Joined:
     prepare: Prepare | None = None
     reserve: Reserve | None = None
     follow: Follow | None = None
+    others: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class _Scene:
+    """What one transaction has read and is to write: the wallets after what was `posted`, which each step begins."""
+
+    programme: Programme
+    now: datetime
+    wallets: dict[str, Wallet]
+    missed: Sequence[Step]
+    posted: list[Step] = field(default_factory=list)
+
+    def post(self, entry: Entry) -> Wallet:
+        """The member's wallet after the entry, which is to be inserted."""
+        before = self.wallets[entry.member]
+        self.posted.append((before, entry))
+        self.wallets[entry.member] = apply(before, entry)
+        return self.wallets[entry.member]
+
+    @property
+    def changed(self) -> list[str]:
+        """The members to whose wallets something was posted, each once."""
+        return list(dict.fromkeys(entry.member for _, entry in self.posted))
 
 
 @dataclass(slots=True)
@@ -79,15 +105,17 @@ async def commit_jointly(
     prepare: Prepare | None = None,
     reserve: Reserve | None = None,
     follow: Follow | None = None,
+    others: Sequence[str] = (),
     queues: Collection[str] = (),
 ) -> Outcome:
     """Commit the command together with what `prepare` and `reserve` change and what `follow` asks of another wallet.
 
-    Keys, claims, loads, refusals and replays are as with :meth:`Ledger.commit`; the caller's key is the first
-    command's. Commands that share one of the `queues` go one after another in this process, so that they need not
-    fight over a document. Raises :class:`Unavailable`.
+    `others` are the members to whose wallets that is, so that all are read at once. Keys, claims, loads, refusals and
+    replays are as with :meth:`Ledger.commit`; the caller's key is the first command's. Commands that share one of the
+    `queues` go one after another in this process, so that they need not fight over a document. Raises
+    :class:`Unavailable`.
     """
-    also = _Joined(prepare=prepare, reserve=reserve, follow=follow)
+    also = _Joined(prepare=prepare, reserve=reserve, follow=follow, others=others)
     locks = [_queues.setdefault((id(ledger), queue), asyncio.Lock()) for queue in sorted(set(queues))]
     try:
         with pymongo.timeout(DEADLINE_SECONDS):
@@ -145,7 +173,10 @@ async def _attempt(ledger: Ledger, command: Command, also: _Joined) -> Outcome |
 
     async def work(session: AsyncClientSession) -> _Pending:
         evidence = None if also.prepare is None else await also.prepare(session)
-        return await _decide(ledger, session, command, programme, now, evidence=evidence, also=also)
+        scene = await _read(ledger.store, session, [command.member, *also.others], programme, now)
+        pending = await _decide(ledger, session, scene, command, evidence=evidence, also=also)
+        await _write(ledger.store, session, scene)
+        return pending
 
     try:
         async with ledger.store.client.start_session() as session:
@@ -153,7 +184,7 @@ async def _attempt(ledger: Ledger, command: Command, also: _Joined) -> Outcome |
                 work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
             )
     except _Unsettled:
-        await ledger.settle([command.member])
+        await ledger.settle([command.member, *also.others])
         return None
     except _Refused as refused:
         if not refused.problem.kept:
@@ -165,67 +196,60 @@ async def _attempt(ledger: Ledger, command: Command, also: _Joined) -> Outcome |
     return Outcome(decided=pending.decided, wallet=pending.wallet, replayed=False)
 
 
+async def _read(
+    store: Store, session: AsyncClientSession, members: Sequence[str], programme: Programme, now: datetime
+) -> _Scene:
+    """The members' wallets as the snapshot has them, with the entries for what is due on them."""
+    wallets = {member: Wallet(member=member) for member in members}
+    async for document in store.wallets.find({"_id": {"$in": list(wallets)}}, session=session):
+        wallets[document["_id"]] = wallet_from(document)
+    newer = [{"member": member, "seq": {"$gt": wallet.sequence}} for member, wallet in wallets.items()]
+    missed: list[Step] = []
+    async for document in store.journal.find({"$or": newer}, session=session).sort([("member", 1), ("seq", 1)]):
+        entry = entry_from(document)
+        missed.append((wallets[entry.member], entry))
+        wallets[entry.member] = apply(*missed[-1])
+    scene = _Scene(programme, now, wallets, missed)
+    for member in members:
+        for entry in due_entries(wallets[member], programme, now=now):
+            scene.post(entry)
+    return scene
+
+
 async def _decide(
     ledger: Ledger,
     session: AsyncClientSession,
+    scene: _Scene,
     command: Command,
-    programme: Programme,
-    now: datetime,
     *,
     evidence: Any = None,
     also: _Joined,
 ) -> _Pending:
-    missed, before, dues = await _settled(ledger, session, command.member, programme, now)
-    wallet = fold(before, dues)
+    wallet = scene.wallets[command.member]
     if command.load is not None:
-        if dues:
+        if scene.posted:
             raise _Unsettled
         evidence = await command.load(ledger.journal, wallet)
-    decided = command.decide(situation_of(command, wallet, programme, now=now, evidence=evidence))
+    decided = command.decide(situation_of(command, wallet, scene.programme, now=scene.now, evidence=evidence))
     if not isinstance(decided, Entry):
         raise _Refused(decided, wallet)
     if also.reserve is not None and (problem := await also.reserve(session, decided)) is not None:
         raise _Refused(problem, wallet)
-    after = await _post(ledger, session, before, [*dues, decided], missed=missed)
+    after = scene.post(decided)
     if also.follow is not None:
-        await _decide(ledger, session, also.follow(decided, wallet), programme, now, evidence=decided, also=_ALONE)
+        await _decide(ledger, session, scene, also.follow(decided, wallet), evidence=decided, also=_ALONE)
     return _Pending(decided, after)
 
 
-async def _settled(
-    ledger: Ledger, session: AsyncClientSession, member: str, programme: Programme, now: datetime
-) -> tuple[list[Step], Wallet, list[Entry]]:
-    """What the stored wallet had missed, the wallet as the snapshot has it, and the entries for what is due on it."""
-    document = await ledger.store.wallets.find_one({"_id": member}, session=session)
-    wallet = Wallet(member=member) if document is None else wallet_from(document)
-    newer = ledger.store.journal.find({"member": member, "seq": {"$gt": wallet.sequence}}, session=session)
-    missed: list[Step] = []
-    async for document in newer.sort("seq", 1):
-        missed.append((wallet, entry_from(document)))
-        wallet = apply(*missed[-1])
-    return missed, wallet, due_entries(wallet, programme, now=now)
-
-
-async def _post(
-    ledger: Ledger,
-    session: AsyncClientSession,
-    wallet: Wallet,
-    entries: Sequence[Entry],
-    *,
-    missed: Sequence[Step],
-) -> Wallet:
-    """Insert the entries and write what follows from them, and from those missed before; the wallet after them."""
-    await ledger.store.journal.insert_many([entry_document(entry) for entry in entries], session=session)
-    steps = list(missed)
-    for entry in entries:
-        steps.append((wallet, entry))
-        wallet = apply(wallet, entry)
-    if writes := voucher_writes(steps):
-        await ledger.store.vouchers.bulk_write(writes, session=session)
-    await ledger.store.wallets.replace_one(
-        {"_id": wallet.member}, wallet_document(wallet), upsert=True, session=session
+async def _write(store: Store, session: AsyncClientSession, scene: _Scene) -> None:
+    """Insert the entries and write what follows from them, and from those that were missed before."""
+    await store.journal.insert_many([entry_document(entry) for _, entry in scene.posted], session=session)
+    if writes := voucher_writes([*scene.missed, *scene.posted]):
+        await store.vouchers.bulk_write(writes, session=session)
+    await store.wallets.bulk_write(
+        [ReplaceOne({"_id": member}, wallet_document(scene.wallets[member]), upsert=True) for member in scene.changed],
+        session=session,
     )
-    return wallet
 
 
 async def _keep(ledger: Ledger, command: Command, refused: _Refused, now: datetime) -> Outcome | None:

@@ -198,7 +198,8 @@ async def give(
         check=lambda _programme, _now: check_gift(gift),
     )
     queues = [f"member {gift.sender}", f"member {gift.receiver}"]
-    return await commit_jointly(ledger or shop.ledger, wanted, follow=partial(receiving, gift), queues=queues)
+    follow = partial(receiving, gift)
+    return await commit_jointly(ledger or shop.ledger, wanted, follow=follow, others=[receiver.id], queues=queues)
 
 
 def paying_with(shop: Shop, member: Member, total_minor: int, *codes: str, **more: Any) -> Command:
