@@ -25,6 +25,7 @@ from domain.members.member import Member
 from domain.settings import Settings
 from notifications.control import CascadeState, set_state
 from notifications.run import RunState
+from notifications.signal import Signal, emit
 from tests.faults.sending import SIGNAL_STORED
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
@@ -68,6 +69,16 @@ cascades:
 templates:
   first: {en: {title: First, body: "Bread."}}
   second: {en: {title: Second, body: "Milk."}}
+"""
+BOTH_SENT: Final = [("started", None), ("sent by PUSH", 0), ("waits", 1), ("sent by PUSH", 2), ("done", None)]
+SENT: Final = [("started", None), ("sent by PUSH", 0), ("done", None)]
+NOT_SENT: Final = [("started", None), ("not sent", 0), ("done", None)]
+"""Whole histories: what was decided, at which step."""
+NEAR: Final = """
+cascades:
+  - {id: near, category: SERVICE, trigger: {event: place.enter}, steps: [{send: PUSH, template: near}]}
+templates:
+  near: {en: {title: Near, body: "We are open."}}
 """
 AT_HAND: Final = POINTS.index("attempting")
 """From here on the message may have gone, so workers die there a second time, at another run's message."""
@@ -154,17 +165,41 @@ async def test_a_worker_killed_at_every_place_of_a_send_loses_no_run_and_shows_n
         assert set(device["shown"].values()) == {1}
         assert (titles["Thanks"], titles["Later"]) == (1, 1)
         runs = await shop.store.runs.find({"member": member.id}).to_list()
-        history = {run["cascade"]: [event for event in run["history"] if event["what"] != "waits"] for run in runs}
-        receipt, offers = history.pop("receipt"), list(history.values())
-        assert [event["what"] for event in receipt if event["what"].startswith("sent")] == ["sent by PUSH"] * 2
-        assert [event["step"] for event in receipt if event["what"].startswith("sent")] == [0, 2]
-        sent = [event for offer in offers for event in offer if event["what"] == "sent by PUSH"]
-        refused = [event.get("reason") for offer in offers for event in offer if event["what"] == "not sent"]
-        assert (len(sent), refused) == (1, ["capped: daily"])
-        assert titles["Offer"] == 1 or (titles["Offer"] == 0 and sent[0]["reason"] == "ambiguous")
+        told = {run["cascade"]: [(event["what"], event.get("step")) for event in run["history"]] for run in runs}
+        assert told.pop("receipt") == BOTH_SENT
+        assert sorted(told.values()) == [NOT_SENT, SENT]
+        offers = [event for run in runs if run["cascade"] != "receipt" for event in run["history"]]
+        reasons = {event["what"]: event.get("reason") for event in offers}
+        assert reasons["not sent"] == "capped: daily"
+        assert titles["Offer"] == 1 or (titles["Offer"] == 0 and reasons["sent by PUSH"] == "ambiguous")
         assert await shop.store.inbox.count_documents({"member": member.id}) == 3
     decided = {delivery for run in await shop.store.runs.find().to_list() for delivery in deliveries(run)}
     assert {entry["message"]["data"]["delivery_id"] for entry in phones.ledger()} <= decided
+
+
+@pytest.mark.slow
+async def test_a_signal_that_stands_in_the_store_starts_once_though_who_heard_it_was_killed(
+    shop_with: OpenShop, settings: Settings, phones: Phones
+) -> None:
+    shop = await shop_with(NEAR)
+    member, now = await customer(shop), shop.clock.now()
+    await set_consent(shop.store, member.id, ConsentPurpose.LOCATION, is_granted=True, version="1", now=now)
+    await emit(shop.store, Signal(id="s", member=member.id, event="place.enter", at=now, facts={"cascades": ["near"]}))
+
+    async with forking(settings, phones) as workers:
+        for point, started in ((SIGNAL_STORED, 0), ("run created", 1), ("claimed", 1)):
+            await workers.start(point)
+            assert await workers.ended() == -signal.SIGKILL
+            assert await shop.store.runs.count_documents({}) == started, point
+        last = await workers.start(None)
+        await until_all_runs_are(shop, {"state": RunState.DONE.value}, 1)
+        os.kill(last, signal.SIGTERM)
+        assert await workers.ended() == 0
+
+    (run,) = await shop.store.runs.find().to_list()
+    assert [(event["what"], event.get("step")) for event in run["history"]] == SENT
+    assert phones.device(phone_of(member))["shown"] == {run["delivery"]: 1}
+    assert await shop.store.signals.count_documents({"pending": True}) == 0
 
 
 @pytest.mark.slow
