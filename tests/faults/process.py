@@ -1,17 +1,14 @@
-"""A process of its own that works on the database of a test and is killed, by itself, at one exact place.
-
-    python -m tests.faults.process '{"url": …, "database": …, "killed": …, "member": …, "commands": […]}'
+"""What a process of its own does on the database of a test until it kills itself, at one exact place.
 
 `killed` is {"command", "collection", "when"}: the process sends itself SIGKILL just before such a command is
-sent to the server (`before`), or as soon as its answer is there (`after`). With `commands` it commits them all
-at once; without it runs a worker until it is killed or told to stop by a line on its input.
+sent to the server (`before`), or as soon as its answer is there (`after`).
 """
 
 import asyncio
-import json
 import os
 import signal
-import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from pymongo import monitoring
@@ -20,10 +17,11 @@ from domain.ledger.command import Command
 from domain.ledger.commit import Ledger
 from domain.members.member import Member, member_by_id
 from domain.programme.published import Programmes
-from domain.settings import read_settings
+from domain.settings import Settings
 from domain.store.clock import SandboxClock
 from domain.store.connection import open_store
 from notifications.worker import Worker
+from tests.forked import Line, told_to_stop
 from tests.ledger.shop import Shop
 
 
@@ -50,35 +48,41 @@ class Death(monitoring.CommandListener):
         del event
 
 
-def command_of(shop: Shop, member: Member, given: dict[str, Any]) -> Command:
+def command_of(shop: Shop, member: Member, given: Mapping[str, Any]) -> Command:
     if "adjust" in given:
         return shop.adjustment(member, given["adjust"], key=given["key"])
     return shop.purchase(member, given["total_minor"], key=given["key"], receipt=given["receipt"])
 
 
-async def main(told: dict[str, Any]) -> None:
-    if told.get("killed"):
-        monitoring.register(Death(**told["killed"]))
-    settings = read_settings({}, mode="sandbox", mongodb_url=told["url"], database=told["database"])
+async def commit_all(
+    _line: Line, *, settings: Settings, killed: Mapping[str, str], member: str, commands: Sequence[Mapping[str, Any]]
+) -> None:
+    """Commits the member's commands at once, and dies of it."""
+    async with _opened(settings, killed) as shop:
+        found = await member_by_id(shop.store, member)
+        assert found is not None
+        await shop.all(command_of(shop, found, given) for given in commands)
+
+
+async def work(line: Line, *, settings: Settings, killed: Mapping[str, str] | None, lease_seconds: float) -> None:
+    """Runs a worker until it is killed or told to stop."""
+    async with _opened(settings, killed) as shop:
+        worker = Worker(shop.store, shop.clock, shop.ledger, lease_seconds=lease_seconds)
+        running = asyncio.create_task(worker.run())
+        await told_to_stop(line)
+        worker.stop()
+        await running
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, killed: Mapping[str, str] | None) -> AsyncIterator[Shop]:
+    if killed is not None:
+        monitoring.register(Death(**killed))
     store = await open_store(settings)
     clock = SandboxClock(store)
     await clock.refresh()
     programmes = await Programmes.open(store)
     ledger = Ledger(store, clock, programmes)
-    if told.get("commands"):
-        member = await member_by_id(store, told["member"])
-        assert member is not None
-        shop = Shop(store=store, clock=clock, programmes=programmes, ledger=ledger)
-        await shop.all(command_of(shop, member, given) for given in told["commands"])
-    else:
-        worker = Worker(store, clock, ledger, lease_seconds=told["lease_seconds"])
-        running = asyncio.create_task(worker.run())
-        await asyncio.to_thread(sys.stdin.readline)
-        worker.stop()
-        await running
+    yield Shop(store=store, clock=clock, programmes=programmes, ledger=ledger)
     await ledger.close()
     await store.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(json.loads(sys.argv[1])))

@@ -1,8 +1,6 @@
 """A worker killed with SIGKILL while it rewards a referral: the next one finishes, and each is rewarded once."""
 
-import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -13,10 +11,9 @@ from domain.settings import Settings
 from domain.store.connection import Store
 from notifications.advance import advance
 from tests.commands.test_referral import FINAL, PLAIN, friend_of, points
-from tests.faults.test_kill_worker import started, stopped
+from tests.faults.test_kill_worker import eventually, started
 from tests.ledger.conftest import OpenShop
 
-PATIENCE_SECONDS: Final = 40
 TRANSACTION_SECONDS: Final = 5
 """The server gives up a dead process's transaction after so long, and the next try waits for that."""
 
@@ -58,18 +55,19 @@ async def test_a_worker_killed_between_the_two_awards_is_followed_by_one_that_fi
     await shop.buy(friend, 20_00, occurred_at=FINAL)
     await shop.move_by(days=14)
 
-    first = await started(settings, killed)
-    died = await asyncio.wait_for(first.wait(), 20)
+    first = started(settings, killed)
+    died = await first.ended()
     between = await points(shop, referrer, friend)
-    second = await started(settings)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while await points(shop, friend) == [0]:
-        assert time.monotonic() < deadline, "it never came"
-        await asyncio.sleep(0.2)
+    second = started(settings)
+
+    async def rewarded() -> bool:
+        return await points(shop, friend) != [0]
+
+    await eventually(rewarded)
 
     assert died == -signal.SIGKILL
     assert between == left
-    assert await stopped([second]) == [0]
+    assert await second.stop() == 0
     assert await points(shop, referrer, friend) == awards
     await shop.ledger.settle([referrer.id, friend.id])
     report = await audit(shop.store)

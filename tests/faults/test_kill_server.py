@@ -1,11 +1,7 @@
 """A server killed with SIGKILL at the worst places: nothing lost, nothing double, and the audit passes."""
 
-import asyncio
-import json
 import signal
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -17,10 +13,10 @@ from domain.ledger.outcome import Unavailable
 from domain.members.member import Member
 from domain.problems import DuplicateReceipt, InsufficientBalance
 from domain.settings import Settings
+from tests.faults.process import commit_all
+from tests.forked import fork
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import POINT_PER_EURO, Shop
-
-ROOT: Final = Path(__file__).parents[2]
 
 JOURNAL_ABOUT_TO_BE_WRITTEN: Final = {"command": "insert", "collection": "journal", "when": "before"}
 JOURNAL_WRITTEN: Final = {"command": "insert", "collection": "journal", "when": "after"}
@@ -37,17 +33,8 @@ async def shop(shop_with: OpenShop) -> Shop:
 
 async def killed_server(settings: Settings, member: Member, *commands: dict[str, Any], killed: dict[str, str]) -> None:
     """Another process commits the commands and dies at the place."""
-    told = {
-        "url": settings.mongodb_url,
-        "database": settings.database,
-        "member": member.id,
-        "commands": commands,
-        "killed": killed,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.process", json.dumps(told), cwd=ROOT
-    )
-    assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+    process = fork(commit_all, settings=settings, killed=killed, member=member.id, commands=commands)
+    assert await process.ended() == -signal.SIGKILL
 
 
 async def stored_sequence(shop: Shop, member: Member) -> int:

@@ -1,14 +1,11 @@
 """Workers as processes, some of them killed: each thing that is due happens once, and wallets are repaired."""
 
 import asyncio
-import json
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -16,10 +13,10 @@ import pytest
 from domain.ledger.accounts import account_sums
 from domain.ledger.audit import audit
 from domain.settings import Settings
+from tests.faults.process import work
+from tests.forked import PATIENCE_SECONDS, Forked, fork
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import CASHBACK, Shop
-
-ROOT: Final = Path(__file__).parents[2]
 
 FADING: Final = """
 points: {expiry: {policy: rolling, after: P12M}}
@@ -36,20 +33,8 @@ async def shop(shop_with: OpenShop) -> Shop:
     return await shop_with(FADING)
 
 
-async def started(settings: Settings, killed: dict[str, str] | None = None) -> asyncio.subprocess.Process:
-    told = {"url": settings.mongodb_url, "database": settings.database, "killed": killed, "lease_seconds": 1.5}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.process", json.dumps(told), cwd=ROOT, stdin=asyncio.subprocess.PIPE
-    )
-
-
-async def stopped(workers: list[asyncio.subprocess.Process]) -> list[int]:
-    codes = []
-    for worker in workers:
-        await worker.communicate(b"\n")
-        assert worker.returncode is not None
-        codes.append(worker.returncode)
-    return codes
+def started(settings: Settings, killed: dict[str, str] | None = None) -> Forked:
+    return fork(work, settings=settings, killed=killed, lease_seconds=1.5)
 
 
 async def kinds(shop: Shop) -> Counter[str]:
@@ -57,7 +42,7 @@ async def kinds(shop: Shop) -> Counter[str]:
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 18
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not await holds():
         assert time.monotonic() < deadline, "it never came"
         await asyncio.sleep(0.1)
@@ -74,13 +59,13 @@ async def test_three_worker_processes_post_what_is_due_on_two_hundred_wallets_on
     await with_value(shop, 200)
     await shop.move_to(ALL_GONE_AT)
 
-    workers = [await started(settings) for _ in range(3)]
+    workers = [started(settings) for _ in range(3)]
 
     async def done() -> bool:
         return (await kinds(shop))["EXPIRE"] >= 400 and not (await audit(shop.store)).uncounted
 
     await eventually(done)
-    assert await stopped(workers) == [0, 0, 0]
+    assert [await worker.stop() for worker in workers] == [0, 0, 0]
     assert await kinds(shop) == {"JOIN": 200, "PURCHASE": 200, "MATURE": 200, "EXPIRE": 400}
     assert await account_sums(shop.store) == {
         ("programme/points", "points"): -4_000,
@@ -108,9 +93,9 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_finishes(
     await with_value(shop, 30)
     await shop.move_to(ALL_GONE_AT)
 
-    first = await started(settings, killed)
-    died = await asyncio.wait_for(first.wait(), 15)
-    second = await started(settings)
+    first = started(settings, killed)
+    died = await first.ended()
+    second = started(settings)
 
     async def done() -> bool:
         report = await audit(shop.store)
@@ -118,7 +103,7 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_finishes(
 
     await eventually(done)
     assert died == -signal.SIGKILL
-    assert await stopped([second]) == [0]
+    assert await second.stop() == 0
     assert await kinds(shop) == {"JOIN": 30, "PURCHASE": 30, "MATURE": 30, "EXPIRE": 60}
     assert (await account_sums(shop.store))["programme/expired", "points"] == 600
     report = await audit(shop.store)
@@ -134,12 +119,12 @@ async def test_a_worker_repairs_wallets_that_were_left_behind_before_it_came(sho
     await shop.store.wallets.replace_one({"_id": member.id}, early)
     await shop.store.wallets.delete_one({"_id": other.id})
 
-    worker = await started(settings)
+    worker = started(settings)
 
     async def repaired() -> bool:
         return (await audit(shop.store)).behind == 0
 
     await eventually(repaired)
-    assert await stopped([worker]) == [0]
+    assert await worker.stop() == 0
     wallets = [wallet["seq"] async for wallet in shop.store.wallets.find()]
     assert wallets == [2, 2]

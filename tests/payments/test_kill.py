@@ -1,9 +1,6 @@
 """A process killed with SIGKILL between top-up, intent, entry and refund: nothing lost, nothing double."""
 
-import asyncio
-import json
 import signal
-import sys
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,7 +10,8 @@ from domain.ledger.audit import audit
 from domain.ledger.entry import EntryKind
 from domain.settings import Settings
 from tests.api.shop import Shop, new_key
-from tests.payments.bank import ROOT, Bank, event
+from tests.forked import fork
+from tests.payments.bank import Bank, event
 from tests.payments.member import (
     a_top_up,
     available,
@@ -25,8 +23,7 @@ from tests.payments.member import (
     state_of,
     work,
 )
-
-DIED_SECONDS: Final = 30
+from tests.payments.process import act
 
 
 def at(command: str, collection: str | int, when: str, nth: int = 1) -> dict[str, Any]:
@@ -49,13 +46,9 @@ REFUND_ASKED_FOR: Final = at("update", "top_up_refunds", "after")
 REFUND_MADE: Final = at("update", "top_up_refunds", "before", nth=2)
 
 
-async def killed(settings: Settings, place: dict[str, Any], **told: Any) -> None:
+async def killed(settings: Settings, place: dict[str, Any], what: str, **told: Any) -> None:
     """Another process acts and dies at the place."""
-    at_database = {"url": settings.mongodb_url, "database": settings.database, "stripe_url": settings.stripe_url}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.payments.process", json.dumps({**at_database, "killed": place, **told}), cwd=ROOT
-    )
-    assert await asyncio.wait_for(process.wait(), DIED_SECONDS) == -signal.SIGKILL
+    assert await fork(act, settings=settings, killed=place, what=what, **told).ended() == -signal.SIGKILL
 
 
 async def sound(shop: Shop) -> None:
@@ -75,7 +68,7 @@ async def test_killed_while_it_began_a_top_up_the_same_key_goes_on(
     member, wanted = await stripe_shop.enrol(), a_top_up()
     made = await bank.calls("POST /v1/payment_intents")
 
-    await killed(stripe_settings, place, act="start", member=member, wanted=wanted)
+    await killed(stripe_settings, place, "start", member=member, wanted=wanted)
     await refill(stripe_shop)
     started = await start(stripe_shop, member, wanted)
     await bank.tell(await bank.pay(started["clientSecret"]))
@@ -92,7 +85,7 @@ async def test_killed_while_it_began_a_top_up_that_is_never_asked_for_again_the_
 ) -> None:
     member = await stripe_shop.enrol()
 
-    await killed(stripe_settings, place, act="start", member=member, wanted=a_top_up("150.00"))
+    await killed(stripe_settings, place, "start", member=member, wanted=a_top_up("150.00"))
     await refill(stripe_shop)
     before = await start(stripe_shop, member, a_top_up("150.00"))
     await stripe_shop.clock.move_to(stripe_shop.clock.now() + timedelta(hours=2))
@@ -112,7 +105,7 @@ async def test_killed_while_it_took_a_webhook_the_next_delivery_posts_once(
     started = await start(stripe_shop, member)
     sent = event(await bank.pay(started["clientSecret"]))
 
-    await killed(stripe_settings, place, act="deliver", event=sent)
+    await killed(stripe_settings, place, "deliver", event=sent)
     answered = await bank.deliver(sent)
 
     assert answered.json()["outcome"] == "POSTED"
@@ -133,7 +126,7 @@ async def test_a_worker_killed_while_it_charged_a_saved_card_charges_it_once(
     await pay(stripe_shop, member, 15_00)
     made = await bank.calls("POST /v1/payment_intents")
 
-    await killed(stripe_settings, place, act="work", member=member)
+    await killed(stripe_settings, place, "work", member=member)
     await work(stripe_shop, member)
 
     assert await bank.calls("POST /v1/payment_intents") == made + 1
@@ -145,7 +138,7 @@ async def test_a_worker_killed_while_it_charged_a_saved_card_charges_it_once(
 
 
 @pytest.mark.parametrize(
-    ("place", "act"),
+    ("place", "what"),
     [
         (ENTRY_POSTED, "refund"),
         (REFUND_ABOUT_TO_BE_NOTED, "refund"),
@@ -154,17 +147,17 @@ async def test_a_worker_killed_while_it_charged_a_saved_card_charges_it_once(
     ],
 )
 async def test_killed_while_it_refunded_the_money_goes_back_once(
-    bank: Bank, stripe_shop: Shop, stripe_settings: Settings, place: dict[str, Any], act: str
+    bank: Bank, stripe_shop: Shop, stripe_settings: Settings, place: dict[str, Any], what: str
 ) -> None:
     member, key = await stripe_shop.enrol(), new_key()
     started = await start(stripe_shop, member)
     await bank.tell(await bank.pay(started["clientSecret"]))
     (entry,) = await entries(stripe_shop, member, EntryKind.TOP_UP)
     made = await bank.calls("POST /v1/refunds")
-    if act == "work":
+    if what == "work":
         await refund(stripe_shop, entry.id, "5.00", key=key)
 
-    await killed(stripe_settings, place, act=act, member=member, entry=entry.id, key=key)
+    await killed(stripe_settings, place, what, member=member, entry=entry.id, key=key)
     await work(stripe_shop, member)
 
     assert await bank.calls("POST /v1/refunds") == made + 1
