@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
+from api.command.plan import MAX_PROCESSES, Plan
 from domain.failure import Failure
 from domain.programme.problem import DefinitionInvalid, ProgrammeProblem
 from domain.settings import LOCAL_URL, Settings, SettingsError, read_settings
@@ -98,8 +99,6 @@ def serve_command(  # noqa: PLR0917 -- typer's options, given by name
     processes: Annotated[int, typer.Option(metavar="N", help="Processes that share the port.")] = 1,
 ) -> None:
     """Serve the API, until Ctrl-C or SIGTERM."""
-    from api.command.serve import MAX_PROCESSES, Plan, serve
-
     problems: list[str] = []
     start_at = None if start is None else _instant(start, problems)
     if not 1 <= processes <= MAX_PROCESSES:
@@ -110,6 +109,9 @@ def serve_command(  # noqa: PLR0917 -- typer's options, given by name
     if settings.sandbox and settings.public_url == LOCAL_URL:
         settings = replace(settings, public_url=f"http://localhost:{port}")
     plan = Plan(settings=settings, host=host, port=port, start_at=start_at, worker=worker)
+    # Only now: what is wrong with the settings is told at once.
+    from api.command.serve import serve
+
     serve(plan, processes=processes)
 
 

@@ -26,9 +26,10 @@ import httpx
 import orjson
 
 from api.auth.tokens import open_tokens
+from api.command.plan import Plan
 from api.command.replay import Receipt, read_receipts
 from api.command.screen import SCREEN, show_replay
-from api.command.serve import Plan, bound, start, stop_all
+from api.command.serve import bound, start, stop_all
 from domain.failure import Failure
 from domain.members.member import member_by_reference
 from domain.partners.partner import create_partner, find_partner, proves

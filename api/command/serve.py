@@ -19,8 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,6 +30,7 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
+from api.command.plan import MAX_PROCESSES, Plan
 from api.command.stopping import STOPPING, stopping, until_stopped
 from api.command.work import worker_of
 from api.edge.app import build_app
@@ -48,7 +48,6 @@ from domain.store.embedded import open_embedded
 
 GRACE_SECONDS: Final = 5
 KILL_SECONDS: Final = 15.0
-MAX_PROCESSES: Final = 64
 DEATHS: Final = 5
 DEATHS_WITHIN_SECONDS: Final = 60.0
 BACKLOG: Final = 2048
@@ -72,18 +71,6 @@ class ServerFailed(Failure):
 
     def __init__(self) -> None:
         super().__init__(f"{DEATHS} server processes died within {DEATHS_WITHIN_SECONDS:.0f} seconds; stopped.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to serve, and where. `shared` binds the port so that several processes can."""
-
-    settings: Settings
-    host: str
-    port: int
-    start_at: datetime | None = None
-    worker: bool = True
-    shared: bool = False
 
 
 def serve(plan: Plan, *, processes: int = 1) -> None:

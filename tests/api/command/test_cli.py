@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -116,11 +117,14 @@ def test_serving_without_a_programme_says_how_to_publish_one(wallet: WalletComma
 
 def test_a_port_that_is_taken_is_named(wallet: WalletCommand) -> None:
     port = free_port()
-    with wallet.serving("--programme", str(PROGRAMME), port=port):
-        second = wallet.run("serve", "--port", str(port))
+    with socket.create_server(("127.0.0.1", port)):
+        outcome = wallet.run("serve", "--port", str(port))
 
-    assert second.returncode == 1
-    assert f"Port {port} on 127.0.0.1 cannot be listened on" in second.stderr
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        f"wallet: Port {port} on 127.0.0.1 cannot be listened on: Address already in use. "
+        "Stop what uses it, or choose another with --port.\n"
+    )
 
 
 def test_a_sandbox_begins_when_told_and_its_tokens_hold(wallet: WalletCommand) -> None:
@@ -140,7 +144,7 @@ def test_a_sandbox_begins_when_told_and_its_tokens_hold(wallet: WalletCommand) -
         with open_streams(port, session["data"]["sandboxSignIn"]["accessToken"]) as (socket, events):
             began = time.monotonic()
             server.send_signal(signal.SIGTERM)
-            exit_code = server.wait(20)
+            exit_code = server.wait(60)
             with pytest.raises(ConnectionClosed) as told:
                 socket.recv()
             rest = b"".join(events)
@@ -152,7 +156,7 @@ def test_a_sandbox_begins_when_told_and_its_tokens_hold(wallet: WalletCommand) -
     assert partner.json()["scope"] == "activity:write members:enrol members:read wallet:read"
     assert moved["data"]["advanceClock"]["now"].startswith("2017-01-01T08:00:00")
     assert exit_code == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 @contextmanager
@@ -163,7 +167,7 @@ def open_streams(port: int, token: str) -> Iterator[tuple[ClientConnection, Iter
     headers = authorization | {"Accept": "text/event-stream"}
     with (
         connect(f"ws://{address}/ws", subprotocols=[protocol]) as socket,
-        httpx.stream("POST", f"http://{address}", json={"query": query}, headers=headers, timeout=20) as response,
+        httpx.stream("POST", f"http://{address}", json={"query": query}, headers=headers, timeout=60) as response,
     ):
         socket.send(json.dumps({"type": "connection_init", "payload": authorization}))
         assert json.loads(socket.recv())["type"] == "connection_ack"
@@ -175,7 +179,7 @@ def open_streams(port: int, token: str) -> Iterator[tuple[ClientConnection, Iter
 
 def wait_until_live(port: int) -> None:
     """Until somebody listens: the one that was killed may have been the first to."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while True:
         with suppress(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/live")
@@ -193,7 +197,7 @@ def test_several_processes_share_a_port_and_one_that_dies_is_replaced(wallet: Wa
         wait_until_live(port)
         answers = [httpx.get(f"http://127.0.0.1:{port}/live").status_code for _ in range(20)]
         server.send_signal(signal.SIGINT)
-        exit_code = server.wait(20)
+        exit_code = server.wait(60)
 
     assert len(before) == 2
     assert before[1] in after
@@ -208,7 +212,7 @@ def test_processes_end_when_their_supervisor_is_killed(wallet: WalletCommand) ->
         children = wait_for_two(server.pid)
         server.kill()
         server.wait()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
             time.sleep(0.05)
 
@@ -221,13 +225,13 @@ def test_a_worker_works_until_it_is_told_to_stop(wallet: WalletCommand, server_u
 
     worker = subprocess.Popen(wallet.command("worker"), cwd=ROOT, env=wallet.environment())
     with MongoClient[dict[str, Any]](server_url) as client:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while client[database].leases.count_documents({"owner": {"$ne": None}, "fence": {"$gt": 0}}) < 64:
             assert worker.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
         worker.terminate()
-        exit_code = worker.wait(20)
+        exit_code = worker.wait(60)
         held = client[database].leases.count_documents({"owner": {"$ne": None}, "fence": {"$gt": 0}})
 
     assert exit_code == 0
@@ -322,7 +326,7 @@ def served_by(supervisor: int) -> list[int]:
 
 
 def wait_for_two(supervisor: int, without: int | None = None) -> list[int]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         children = [pid for pid in served_by(supervisor) if pid != without]
         if len(children) == 2:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from tests.wallet_command import ROOT, SAMPLE, WalletCommand, free_port, wallet_command
 
-SECONDS = 90
+SECONDS = 240
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_the_demo_says_what_to_paste_and_goes_on_from_there_the_second_time(
 
 def test_a_port_that_is_taken_is_told_before_anything_is_started(wallet: WalletCommand, tmp_path: Path) -> None:
     port = free_port()
-    with wallet.serving("--programme", str(ROOT / "programme.yaml"), port=port):
+    with socket.create_server(("127.0.0.1", port)):
         outcome = wallet.run("demo", "--port", str(port), "--data", str(tmp_path / "data"))
 
     assert outcome.returncode == 1
