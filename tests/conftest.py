@@ -24,7 +24,7 @@ from domain.settings import Settings, read_settings
 from domain.store.connection import Document, Store, open_store
 from domain.store.embedded import is_stopped, open_embedded
 
-STOP_SECONDS: Final = 20
+STOP_SECONDS: Final = 60
 
 _FOLDER = pytest.StashKey[Path]()
 

@@ -59,7 +59,7 @@ def test_what_one_process_publishes_rules_in_another(wallet: WalletCommand) -> N
         before = ask(other, RECORD, till, input=purchase("R-1"))
 
         published = ask(one, PUBLISH, staff, source=DOUBLE)
-        at, deadline = 1, time.monotonic() + 10
+        at, deadline = 1, time.monotonic() + 60
         while at == 1 and time.monotonic() < deadline:
             at = ask(other, "{ programme { version } }")["programme"]["version"]
         after = ask(other, RECORD, till, input=purchase("R-2"))

@@ -18,8 +18,8 @@ from pymongo import MongoClient
 ROOT: Final = Path(__file__).parents[1]
 PROGRAMME: Final = ROOT / "programme.yaml"
 SAMPLE: Final = ROOT / "sample" / "receipts-2017-sample.jsonl.gz"
-READY_SECONDS: Final = 60
-STOP_SECONDS: Final = 20
+READY_SECONDS: Final = 180
+STOP_SECONDS: Final = 60
 RUN_SECONDS: Final = 3600
 """Against a command that hangs. A year of receipts takes minutes, on a busy machine many."""
 

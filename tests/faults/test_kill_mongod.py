@@ -25,7 +25,7 @@ from tests.ledger.shop import POINT_PER_EURO, START, Shop, open_shop
 def folder(tmp_path: Path) -> Iterator[Path]:
     data = tmp_path / "data"
     yield data
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not is_stopped(data):
         assert time.monotonic() < deadline, "the server did not stop"
         time.sleep(0.05)
@@ -44,7 +44,7 @@ async def shop(folder: Path) -> AsyncIterator[Shop]:
 
 async def until_answered(shop: Shop, command: Command) -> Outcome:
     """Asks again with the same key, as a till does."""
-    for _ in range(30):
+    for _ in range(150):
         try:
             return await shop.ledger.commit(command)
         except Unavailable:

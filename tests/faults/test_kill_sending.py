@@ -34,7 +34,7 @@ from tests.notifications.phones import Phones
 from tests.notifications.test_recall import GOALS
 
 ROOT: Final = Path(__file__).parents[2]
-SECONDS: Final = 60
+SECONDS: Final = 120
 HTTP_SENT: Final = "HTTP sent"
 POINTS: Final = (
     SIGNAL_STORED,

@@ -28,7 +28,7 @@ async def shop(shop_with: OpenShop) -> Shop:
 
 async def count_all(store: Store, held: Mapping[int, int], *, until: int) -> None:
     """Follows the slots until that many entries are counted in all."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     async with following(store, held) as journal:
         while await counted(store) < until:
             assert time.monotonic() < deadline, "it never came"

@@ -214,7 +214,7 @@ async def test_the_programmes_accounts_are_compared_when_all_is_counted_and_told
     worker = Worker(shop.store, shop.clock, shop.ledger)
     running = asyncio.create_task(worker.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             counted = lagging
             while counted.uncounted:
                 counted = await audit(shop.store)

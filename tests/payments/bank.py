@@ -18,7 +18,7 @@ from tests.api.shop import Shop
 
 ROOT: Final = Path(__file__).parents[2]
 WEBHOOK_SECRET: Final = "whsec_of_the_tests"
-STARTED_SECONDS: Final = 15
+STARTED_SECONDS: Final = 90
 
 _numbers = count(1)
 
@@ -49,7 +49,7 @@ class Bank:
     def __init__(self, *, shop: Shop, url: str, keeps: bool = False) -> None:
         self.shop = shop
         self.keeps = keeps
-        self.http = httpx.AsyncClient(base_url=url, headers={"Authorization": "Bearer sk_test_wallet"}, timeout=20)
+        self.http = httpx.AsyncClient(base_url=url, headers={"Authorization": "Bearer sk_test_wallet"}, timeout=90)
 
     async def __aenter__(self) -> Self:
         if not self.keeps:

@@ -24,12 +24,12 @@ async def test_only_who_waits_for_the_key_is_told(store: Store) -> None:
         changes.listening(collections.INBOX, "m2") as others,
     ):
         # Whoever is there when the stream opens is told to read on once.
-        await asyncio.wait_for(mine.wait(), 10)
+        await asyncio.wait_for(mine.wait(), 60)
         await store.inbox.insert_one({"_id": "i1", "member": "m1"})
-        await asyncio.wait_for(mine.wait(), 10)
+        await asyncio.wait_for(mine.wait(), 60)
         waiting = asyncio.create_task(others.wait())
         await store.inbox.insert_one({"_id": "i2", "member": "m1"})
-        await asyncio.wait_for(mine.wait(), 10)
+        await asyncio.wait_for(mine.wait(), 60)
         told = waiting.done()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -43,9 +43,9 @@ async def test_a_place_that_is_lost_tells_everybody_to_read_on(store: Store) -> 
     changes = Changes(store)
     changes._resume_after = {"_data": "00"}
     async with changes.listening(collections.INBOX, "m1") as mine:
-        await asyncio.wait_for(mine.wait(), 10)
+        await asyncio.wait_for(mine.wait(), 60)
         await store.inbox.insert_one({"_id": "i1", "member": "m1"})
-        await asyncio.wait_for(mine.wait(), 10)
+        await asyncio.wait_for(mine.wait(), 60)
     await changes.close()
 
 
@@ -57,10 +57,10 @@ async def test_what_came_after_the_database_was_killed_is_told(tmp_path: Path) -
         async with opened_store(settings) as store:
             changes = Changes(store)
             async with changes.listening(collections.INBOX, "m1") as mine:
-                await asyncio.wait_for(mine.wait(), 10)
+                await asyncio.wait_for(mine.wait(), 60)
                 os.kill(json.loads((data / "server.json").read_bytes())["pid"], signal.SIGKILL)
                 await _inserted(store, "i1")
-                await asyncio.wait_for(mine.wait(), 30)
+                await asyncio.wait_for(mine.wait(), 90)
             await changes.close()
     await asyncio.to_thread(_until_stopped, data)
 
@@ -77,7 +77,7 @@ async def _inserted(store: Store, identifier: str) -> None:
 
 
 def _until_stopped(data: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not is_stopped(data):
         assert time.monotonic() < deadline, "the server did not stop"
         time.sleep(0.05)

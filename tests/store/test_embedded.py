@@ -22,7 +22,7 @@ from domain.store import embedded
 from domain.store.embedded import EmbeddedUnavailable, find_mongod, is_stopped, open_embedded
 
 ROOT: Final = Path(__file__).parents[2]
-PATIENCE_SECONDS: Final = 30
+PATIENCE_SECONDS: Final = 90
 
 USER: Final = """
 import sys, time

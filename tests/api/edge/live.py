@@ -50,7 +50,7 @@ class Phone:
 
     async def next(self) -> dict[str, Any]:
         """The server's next message."""
-        message: dict[str, Any] = orjson.loads(await asyncio.wait_for(self.socket.recv(), 10))
+        message: dict[str, Any] = orjson.loads(await asyncio.wait_for(self.socket.recv(), 60))
         return message
 
     async def subscribe(self, query: str, variables: dict[str, Any] | None = None, *, id: str = "1") -> None:  # noqa: A002
@@ -65,7 +65,7 @@ class Phone:
 
     async def closed(self) -> tuple[int | None, str | None]:
         """Why the server closed the connection."""
-        await asyncio.wait_for(self.socket.wait_closed(), 10)
+        await asyncio.wait_for(self.socket.wait_closed(), 60)
         return self.socket.close_code, self.socket.close_reason
 
 
@@ -88,7 +88,7 @@ async def events(
     headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {token}"}
     body = {"query": query, "variables": variables or {}}
     async with (
-        httpx.AsyncClient(base_url=f"http://{address}", timeout=10) as client,
+        httpx.AsyncClient(base_url=f"http://{address}", timeout=60) as client,
         client.stream("POST", "/graphql", json=body, headers=headers) as response,
     ):
         assert response.status_code == 200
