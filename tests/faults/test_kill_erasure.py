@@ -25,7 +25,7 @@ async def test_an_erasure_killed_at_any_point_did_nothing_or_is_finished_by_whoe
 ) -> None:
     shop = await shop_with(POINT_PER_EURO)
     store, now = shop.store, shop.clock.now()
-    everybody = await asyncio.gather(*(shop.member() for _ in range(MEMBERS)))
+    everybody = await shop.members(MEMBERS)
     members = [member.id for member in everybody]
     await store.members.update_many({}, {"$set": {"profile": {"display_name": "Ana Novak"}}})
     await shop.all(shop.purchase(member, 10_00) for member in everybody)

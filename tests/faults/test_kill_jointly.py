@@ -60,7 +60,7 @@ async def test_a_gift_killed_at_any_point_is_in_both_wallets_or_in_neither(
     shop_with: OpenShop, settings: Settings
 ) -> None:
     shop = await shop_with(REWARDS)
-    members = await asyncio.gather(*(shop.member() for _ in range(2 * CASES)))
+    members = await shop.members(2 * CASES)
     pairs = list(zip(members[::2], members[1::2], strict=True))
     cases = [[sender.id, receiver.id] for sender, receiver in pairs]
     await shop.all(shop.adjustment(sender, 100) for sender, _ in pairs)
@@ -83,7 +83,7 @@ async def test_a_limited_reward_killed_at_any_point_is_issued_with_its_piece_or_
         for number in range(CASES)
     )
     shop = await shop_with(REWARDS + seats)
-    members = await asyncio.gather(*(shop.member() for _ in range(CASES)))
+    members = await shop.members(CASES)
     cases = [[member.id, f"seat-{number}"] for number, member in enumerate(members)]
     await shop.all(shop.adjustment(member, 100) for member in members)
 
@@ -102,7 +102,7 @@ async def test_cash_at_a_till_killed_at_any_point_is_in_the_wallet_once(
     shop_with: OpenShop, settings: Settings
 ) -> None:
     shop = await shop_with(REWARDS)
-    members = await asyncio.gather(*(shop.member() for _ in range(CASES)))
+    members = await shop.members(CASES)
     cases = [[member.id] for member in members]
 
     deaths = await deaths_of(shop, settings, "top_up", cases)

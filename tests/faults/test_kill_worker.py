@@ -49,7 +49,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def with_value(shop: Shop, count: int) -> None:
-    members = await asyncio.gather(*(shop.member() for _ in range(count)))
+    members = await shop.members(count)
     await shop.all(shop.purchase(member, 20_00) for member in members)
 
 

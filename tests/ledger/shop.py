@@ -34,6 +34,7 @@ from domain.store.connection import Store
 
 CASHBACK: Final = "cashback/EUR"
 START: Final = datetime(2026, 3, 2, 9, tzinfo=UTC)
+AT_ONCE: Final = 20
 POINT_PER_EURO: Final = """
 earning:
   - {id: base, event: purchase, award: {points: {per: "1.00", give: 1}}}
@@ -83,6 +84,13 @@ class Shop:
         enrolled = await self.enrol()
         assert isinstance(enrolled, Enrolled), enrolled
         return enrolled.member
+
+    async def members(self, count: int) -> list[Member]:
+        """So many, a few at a time: who waits for a connection is not kept waiting for ever."""
+        made: list[Member] = []
+        while len(made) < count:
+            made += await asyncio.gather(*(self.member() for _ in range(min(AT_ONCE, count - len(made)))))
+        return made
 
     def purchase(
         self,

@@ -121,7 +121,7 @@ async def test_several_who_advance_at_once_beside_workers_post_everything_once(s
 
 
 async def test_a_year_of_sixty_members_passes_in_seconds(shop: Shop) -> None:
-    members = await asyncio.gather(*(shop.member() for _ in range(60)))
+    members = await shop.members(60)
     for day in range(6):
         await shop.all(shop.purchase(member, 10_00) for member in members[day::6])
         await shop.move_by(days=1)
@@ -145,7 +145,7 @@ async def test_a_worker_posts_what_falls_due_while_it_runs(shop: Shop) -> None:
 
 
 async def test_three_workers_settle_two_hundred_due_wallets_once_each(shop: Shop) -> None:
-    members = await asyncio.gather(*(shop.member() for _ in range(200)))
+    members = await shop.members(200)
     await shop.all(shop.purchase(member, 20_00) for member in members)
     await shop.move_to(POINTS_GONE_AT)
 
