@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -32,22 +33,25 @@ def test_every_example_of_the_readme_works_as_printed(wallet: WalletCommand) -> 
     port = free_port()
     with wallet.serving("--programme", str(PROGRAMME), "--start", "2017-01-01", port=port):
         base = f"http://127.0.0.1:{port}"
-        tokens = {"TILL": till_token(wallet, base), **staff_and_member(base)}
+        till = {"TILL": till_token(wallet, base)}
         granted = as_a_partner_would(base)
         answers: list[dict[str, Any]] = []
         for example in (each for each in EXAMPLES if "/oauth/" not in each):
             text = example.replace("http://localhost:8000", base)
             if '\\"ID\\"' in text:
                 text = text.replace('\\"ID\\"', f'\\"{answers[2]["data"]["enrolMember"]["member"]["id"]}\\"')
+            tokens = till | staff_and_member(base)
             done = subprocess.run(["bash", "-c", text], env=tokens, capture_output=True, text=True, check=True)
             answers.append(json.loads(done.stdout))
+        member = answers[2]["data"]["enrolMember"]["member"]["id"]
+        proved, simulated = wallet.run(*printed("audit")), wallet.run(*printed("cascade", ID=member))
 
     itself, traded, refreshed = granted
     assert (itself["scope"], "refresh_token" in itself) == ("activity:write wallet:read", False)
     assert traded["scope"] == refreshed["scope"] == "wallet:read"
     assert refreshed["refresh_token"] != traded["refresh_token"]
-    assert [answer.get("errors") for answer in answers] == [None] * 6
-    signed_in, seen, enrolled, recorded, adjusted, moved = (answer["data"] for answer in answers)
+    assert [answer.get("errors") for answer in answers] == [None] * 7
+    signed_in, seen, enrolled, recorded, adjusted, moved, reached = (answer["data"] for answer in answers)
     assert signed_in["sandboxSignIn"]["accessToken"]
     assert seen["me"]["wallet"]["points"]["available"] == 100
     assert enrolled["enrolMember"]["isNew"] is True
@@ -55,6 +59,11 @@ def test_every_example_of_the_readme_works_as_printed(wallet: WalletCommand) -> 
     assert recorded["recordPurchase"]["member"]["wallet"]["points"] == {"available": 112}
     assert adjusted["adjustBalance"]["member"]["wallet"]["points"] == {"available": 162}
     assert moved["advanceClock"]["now"].startswith("2018-06-15T12:00:00")
+    assert reached == {"registerDevice": {"__typename": "Device"}, "setConsent": {"__typename": "Consent"}}
+    assert (proved.returncode, proved.stdout[:12]) == (0, "All is well:"), proved.stderr
+    assert simulated.returncode == 0, simulated.stderr
+    assert simulated.stdout.startswith(f"win-back for {member}: version 1, ")
+    assert simulated.stdout.endswith("Nothing was sent.\n")
 
 
 def test_every_command_of_the_readme_exists(wallet: WalletCommand) -> None:
@@ -97,6 +106,12 @@ def test_every_decision_is_listed() -> None:
     listed = set(re.findall(r"\]\(([^)]+)\)", (folder / "README.md").read_text("utf-8")))
 
     assert listed == {page.name for page in folder.glob("*.md")} - {"README.md"}
+
+
+def printed(command: str, **instead: str) -> list[str]:
+    """The arguments of the one such command that is printed to be pasted, with these words put in."""
+    (line,) = re.findall(rf"^ {{4}}\.venv/bin/wallet ({command} .*)$", README, re.MULTILINE)
+    return [instead.get(word, word) for word in shlex.split(line)]
 
 
 def till_token(wallet: WalletCommand, base: str) -> str:
