@@ -69,7 +69,8 @@ clean:
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# Not by python: a Debian without python3-venv leaves one that has no pip.
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@# The lock is whole: without --no-deps an old pip looks for `coverage[toml]` beside the pinned coverage.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
