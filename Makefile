@@ -68,7 +68,7 @@ clean:
 	find api domain notifications tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12")'
 	@# Not by python: a Debian without python3-venv leaves one that has no pip.
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@# The lock is whole: without --no-deps an old pip looks for `coverage[toml]` beside the pinned coverage.
