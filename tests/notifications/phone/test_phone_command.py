@@ -62,7 +62,7 @@ def test_whoever_comes_second_watches_the_same_phones_line_by_line(phones: Phone
         lines = [said(all_)[10:] for _ in range(3)]
         assert said(one)[10:] == lines[2]
         all_.send_signal(signal.SIGINT)
-        assert all_.wait(20) == 0
+        assert all_.wait(60) == 0
 
     assert lines == [
         "phone-1 · ANDROID shows: +12 points · Thank you! · corner://activity",
