@@ -1,13 +1,15 @@
 """The households of the receipts as members: with phones, addresses, consents and zones of their own.
 
 They join before the receipts come, half of them on an evening and half in the next morning, through the API as a
-till and a phone would. Who has what goes round by different steps, so that most combinations are there.
+till and a phone would. Who has what goes round by different steps, so that most combinations are there. When the year
+is over most come back: they open or dismiss messages, read their inbox, and go past a shop.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
+from itertools import groupby
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -16,7 +18,7 @@ import httpx
 from api.auth.tokens import open_tokens
 from domain.settings import read_settings
 from domain.store.connection import open_store
-from tests.cascades_by_hand import NIGHT, Person
+from tests.cascades_by_hand import NIGHT, Act, Habit, Person
 from tests.counted_by_hand import ZONE
 
 JOINED_AT: Final = (datetime(2017, 1, 1, tzinfo=UTC), datetime(2017, 1, 1, 16, tzinfo=UTC))
@@ -28,15 +30,37 @@ ZONES: Final = (
     ZoneInfo("Asia/Almaty"),
 )
 PHONES: Final = (1, 2, 1, 0)
+BACK_AT: Final = datetime(2018, 1, 1, 15, tzinfo=UTC)
+HABITS: Final = (
+    Habit("OPENED", timedelta(hours=6)),
+    Habit("DISMISSED", timedelta(hours=2)),
+    Habit("READ", timedelta(days=2, hours=3)),
+    Habit("READ", timedelta(hours=1)),
+    Habit("OPENED", timedelta(days=8, hours=1)),
+    None,
+    Habit("OPENED", timedelta(days=6, hours=1)),
+    Habit("READ", timedelta(days=6, hours=1)),
+)
+"""Some come too late for one wait or for both."""
 LONG_NIGHT: Final = (time(20), time(11))
 ENROL: Final = """
 mutation($input: EnrolMemberInput!) { enrolMember(input: $input) { ... on MemberEnrolled { member { id } } } }
 """
 REGISTER: Final = "mutation($input: DeviceInput!) { registerDevice(input: $input) { ... on Device { id } } }"
-CONSENT: Final = 'mutation { setConsent(purpose: MARKETING, granted: true, version: "1") { granted } }'
+CONSENT: Final = """
+mutation($to: ConsentPurpose!) { setConsent(purpose: $to, granted: true, version: "1") { granted } }
+"""
 PREFER: Final = """
 mutation($input: NotificationPreferencesInput!) { setPreferences(input: $input) { __typename } }
 """
+IN_THE_INBOX: Final = "{ me { inbox(first: 20) { nodes { id cascade sentAt } } } }"
+READ: Final = "mutation($ids: [ID!]!) { markRead(ids: $ids) }"
+REPORT: Final = """
+mutation($delivery: ID!, $event: DeliveryEvent!, $at: DateTime!) {
+  reportDelivery(delivery: $delivery, event: $event, at: $at) { late }
+}
+"""
+CROSS: Final = "mutation($input: TransitionInput!) { reportTransition(input: $input) { ignored } }"
 
 
 def people_of(households: Iterable[str]) -> dict[str, Person]:
@@ -51,6 +75,9 @@ def people_of(households: Iterable[str]) -> dict[str, Person]:
             sms=number % 3 == 0,
             wants_offers=number % 6 != 5,
             quiet=LONG_NIGHT if number % 7 == 1 else NIGHT,
+            back_at=None if number % 9 == 8 else BACK_AT,
+            habit=HABITS[number % 8],
+            locates=number % 4 != 3,
         )
         for number, household in enumerate(dict.fromkeys(households))
     }
@@ -111,12 +138,50 @@ def settle_in(api: Api, people: Mapping[str, Person], till_token: Callable[[], s
             equip(api, household, people[household], token=tokens[member])
 
 
+def live_on(api: Api, people: Mapping[str, Person], members: Mapping[str, str], acts: Mapping[str, list[Act]]) -> None:
+    """Has all do what they do once the year is over, at its instants: `acts` by household."""
+    to_do = sorted(((act, household) for household, each in acts.items() for act in each), key=lambda each: each[0].at)
+    for at, together in groupby(to_do, key=lambda each: each[0].at):
+        api.move_to(at)
+        doing = list(together)
+        tokens = api.member_tokens([members[household] for _, household in doing], now=at)
+        for act, household in doing:
+            do(api, household, people[household], act, token=tokens[members[household]])
+
+
+def do(api: Api, household: str, person: Person, act: Act, *, token: str) -> None:
+    match act.what:
+        case "BACK":
+            equip(api, household, person, token=token)
+            if person.locates:
+                assert api.ask(CONSENT, {"to": "LOCATION"}, token=token) is not None
+        case "DWELL":
+            told = {"place": "store-330", "transition": "DWELL", "occurredAt": act.at.isoformat()}
+            answered = api.ask(CROSS, {"input": told}, token=token)
+            assert (household, act, answered["reportTransition"]) == (household, act, {"ignored": act.ignored})
+        case "READ":
+            assert api.ask(READ, {"ids": [message(api, act, token=token)]}, token=token) == {"markRead": 1}
+        case _:
+            told = {"delivery": message(api, act, token=token), "event": act.what, "at": act.at.isoformat()}
+            assert api.ask(REPORT, told, token=token) is not None
+
+
+def message(api: Api, act: Act, *, token: str) -> str:
+    """The one in the inbox that the act is about."""
+    assert act.of is not None
+    cascade, came_at = act.of
+    nodes = api.ask(IN_THE_INBOX, token=token)["me"]["inbox"]["nodes"]
+    of_it = [item for item in nodes if item["cascade"] == cascade]
+    nearest: str = min(of_it, key=lambda item: abs(datetime.fromisoformat(item["sentAt"]) - came_at))["id"]
+    return nearest
+
+
 def equip(api: Api, household: str, person: Person, *, token: str) -> None:
     for value in endpoints_of(household, person):
         device = {"installation": f"app-{value}", "platform": "ANDROID", "kind": "FID", "value": value}
         assert api.ask(REGISTER, {"input": device}, token=token) is not None
     if person.wants_offers:
-        assert api.ask(CONSENT, token=token) is not None
+        assert api.ask(CONSENT, {"to": "MARKETING"}, token=token) is not None
     if person.quiet != NIGHT:
         start, end = person.quiet
         night = {"quietFrom": start.isoformat("minutes"), "quietUntil": end.isoformat("minutes")}

@@ -253,7 +253,9 @@ class Till:
         """The purchase with its place, if the programme has it: asked once for each store, by a preview."""
         place = {**receipt.purchase, "place": f"store-{receipt.store}"}
         if receipt.store not in self._places:
-            outcome = self._ask(PREVIEW, {"input": place})["previewPurchase"]
+            # As of now: by its own time the receipt may be too late, though it was recorded when it was not.
+            as_of_now = {name: value for name, value in place.items() if name != "occurredAt"}
+            outcome = self._ask(PREVIEW, {"input": as_of_now})["previewPurchase"]
             if outcome["__typename"] == "InvalidInput":
                 return place
             self._places[receipt.store] = outcome.get("what") != "place"

@@ -24,9 +24,19 @@ from api.command.replay import Receipt, ReceiptsInvalid, instant_of, read_receip
 from domain.programme.programme import PILOT_SCALE, stable_share
 from notifications.inbox import KEPT_FOR
 from notifications.schedule import spread
-from tests.cascades_by_hand import Bought, CountedRun, Life, Person, Told, day_of, offers_too_many, quiet_until
+from tests.cascades_by_hand import (
+    Bought,
+    CountedRun,
+    Life,
+    Person,
+    Told,
+    day_of,
+    offers_in,
+    offers_too_many,
+    quiet_until,
+)
 from tests.counted_by_hand import Household, Terms
-from tests.households import Api, endpoints_of, people_of, settle_in
+from tests.households import Api, endpoints_of, live_on, people_of, settle_in
 from tests.notifications.phones import Phones, opened_phones
 from tests.programme.naive_streak import Event, Move, NaiveStreak, Shown
 from tests.wallet_command import PROGRAMME, SAMPLE, WalletCommand, free_port, wallet_command
@@ -338,16 +348,6 @@ def test_streaks_are_as_the_naive_ones_show_them(replayed: Replayed) -> None:
         assert (household, replayed.streaks(household)) == (household, shown)
 
 
-def test_a_second_replay_posts_nothing(replayed: Replayed) -> None:
-    before = replayed.versions()
-
-    code, said = replayed.again()
-
-    assert code == 0
-    assert said.startswith(f"0 recorded, {len(replayed.receipts):,} replayed, 0 refused")
-    assert replayed.versions() == before
-
-
 def test_the_audit_proves_it(replayed: Replayed) -> None:
     outcome = replayed.wallet.run("audit")
 
@@ -355,12 +355,33 @@ def test_the_audit_proves_it(replayed: Replayed) -> None:
     assert outcome.stdout.startswith(f"All is well: {len(replayed.accounts)} wallets")
 
 
-def test_time_takes_what_has_expired_and_the_audit_still_holds(replayed: Replayed) -> None:
+@pytest.fixture(scope="module")
+def half_a_year_on(replayed: Replayed) -> Replayed:
+    """Of those who came back some react to messages and go past a shop; then the clock stands at LATER."""
+    members = {household: replayed.member(household) for household in replayed.people}
+    acts = {household: life_of(each, members[household]).acts() for household, each in replayed.accounts.items()}
+    live_on(replayed.api, replayed.people, members, acts)
     replayed.api.move_to(LATER)
+    return replayed
+
+
+def test_time_takes_what_has_expired_and_the_audit_still_holds(half_a_year_on: Replayed) -> None:
+    replayed = half_a_year_on
 
     for household, account in replayed.accounts.items():
         assert (household, replayed.balances(household)) == (household, account.on(LATER.date()))
     assert replayed.wallet.run("audit").returncode == 0
+
+
+def test_a_second_replay_posts_nothing_though_the_receipts_are_too_late_by_now(half_a_year_on: Replayed) -> None:
+    replayed = half_a_year_on
+    before = replayed.versions()
+
+    code, said = replayed.again()
+
+    assert code == 0
+    assert said.startswith(f"0 recorded, {len(replayed.receipts):,} replayed, 0 refused")
+    assert replayed.versions() == before
 
 
 RUNS: Final = """
@@ -373,7 +394,11 @@ query($after: String) { me { inbox(first: 100, after: $after) {
   nodes { cascade sentAt } pageInfo { hasNextPage endCursor }
 } } }
 """
-NOTED: Final = {"started", "not started", "held out", "not sent", "deferred", "goal reached", "done", "expired"}
+NOTED: Final = {
+    *("started", "not started", "held out", "not sent", "deferred", "goal reached", "done", "expired"),
+    *("reaction", "late reaction"),
+}
+WITHOUT_REASON: Final = {"started", "goal reached", "reaction", "late reaction"}
 CLOCK_RUNS_ON: Final = timedelta(seconds=90)
 """Between two movements a sandbox's clock goes on by the machine's."""
 
@@ -399,7 +424,7 @@ def runs_of(replayed: Replayed, member: str, staff_token: str) -> list[dict[str,
             Told(
                 each["what"],
                 each["step"],
-                None if each["what"] in {"started", "goal reached"} else each["reason"],
+                None if each["what"] in WITHOUT_REASON else each["reason"],
                 datetime.fromisoformat(each["at"]),
             )
             for each in run["history"]
@@ -437,13 +462,13 @@ def summary(run: CountedRun) -> tuple[object, ...]:
     return run.cascade, run.arm, run.state, [told[:3] for told in run.told]
 
 
-def test_every_cascade_ran_and_told_what_is_counted_by_hand(replayed: Replayed) -> None:
-    replayed.api.move_to(LATER)
+def test_every_cascade_ran_and_told_what_is_counted_by_hand(half_a_year_on: Replayed) -> None:
+    replayed = half_a_year_on
     staff = replayed.api.ask('mutation { sandboxStaffToken(scopes: ["staff:members"]) }')["sandboxStaffToken"]
     members = {household: replayed.member(household) for household in replayed.people}
     tokens = replayed.api.member_tokens(list(members.values()), now=LATER)
     expected_pushes: Counter[tuple[str, str]] = Counter()
-    came = Counter[str]()
+    came, became = set[str](), set[str]()
 
     for household, account in replayed.accounts.items():
         member = members[household]
@@ -465,13 +490,14 @@ def test_every_cascade_ran_and_told_what_is_counted_by_hand(replayed: Replayed) 
         assert (household, [cascade for _, cascade in inbox]) == (household, [cascade for _, cascade in kept])
         assert all(near(one, other) for (one, _), (other, _) in zip(inbox, kept, strict=True))
         pushed = [(run.cascade, each) for run in by_hand for each in run.told if each.what == "sent by PUSH"]
-        offers = [each.at for cascade, each in pushed if cascade == "win-back"]
+        offers = offers_in(by_hand)
         assert offers_too_many(offers, account.person.zone) == []
         assert all(quiet_until(at, account.person) is None for at in offers)
-        assert not offers or not is_held_out(member)
+        assert "win-back" not in {cascade for cascade, _ in pushed} or not is_held_out(member)
         for phone in endpoints_of(household, account.person):
             expected_pushes.update((phone, f"{cascade}.{each.step}") for cascade, each in pushed)
         came.update(run.cascade for run in by_hand if run.messages)
+        became.update(each.what for run in by_hand for each in run.told)
 
     pushes = Counter(
         (entry["endpoint"], entry["message"]["fcm_options"]["analytics_label"])
@@ -479,7 +505,10 @@ def test_every_cascade_ran_and_told_what_is_counted_by_hand(replayed: Replayed) 
         if "notification" in entry["message"]
     )
     assert pushes == expected_pushes
-    assert came.keys() == {"welcome", "earned", "win-back", "streak-at-risk", "points-expiring", "bonus-grows"}
+    assert came == {
+        *("welcome", "earned", "win-back", "streak-at-risk", "points-expiring", "bonus-grows", "near-store")
+    }
+    assert {"reaction", "late reaction"} <= became
 
 
 def test_only_the_first_households_are_kept_when_asked() -> None:
