@@ -233,8 +233,8 @@ def refusal(caller: Caller, coordinate: str, requirement: Requirement) -> Access
     """Why the caller may not: one shape for every token that does not hold, so that it tells nothing else."""
     if isinstance(caller, Anonymous):
         return AccessError(
-            "This needs an access token that holds. Send one as Authorization: Bearer; after ten minutes get another, "
-            "as a member by refreshSession, as a partner at /oauth/token.",
+            "This needs a valid access token. Send it as Authorization: Bearer …. Tokens last ten minutes: a member "
+            "gets the next one by refreshSession, a partner at /oauth/token.",
             code=UNAUTHENTICATED,
         )
     scope = _scope_for(caller, requirement)

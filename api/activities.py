@@ -114,12 +114,12 @@ def read_attributes(told_ones: object, faults: Faults) -> dict[str, Scalar]:
     if told_ones is None:
         return {}
     if not isinstance(told_ones, dict):
-        faults.add("attributes", 'They are an object of names and values, such as {"course": "bread"}.')
+        faults.add("attributes", 'It must be an object of names and values, such as {"course": "bread"}.')
         return {}
     if (wrong := _unfit(told_ones, DEEPEST_ATTRIBUTES)) is not None:
         faults.add("attributes", wrong)
     elif len(orjson.dumps(told_ones)) > MOST_ATTRIBUTE_BYTES:
-        faults.add("attributes", f"They take more than {MOST_ATTRIBUTE_BYTES} bytes as JSON.")
+        faults.add("attributes", f"It takes more than {MOST_ATTRIBUTE_BYTES} bytes as JSON.")
     return {name: value for name, value in told_ones.items() if not isinstance(value, dict | list)}
 
 
@@ -140,12 +140,12 @@ def _unfit(value: object, depth: int) -> str | None:
 
 def _unfit_inside(value: dict[str, object] | list[object], depth: int) -> str | None:
     if depth == 0:
-        return f"They are more than {DEEPEST_ATTRIBUTES} levels deep."
+        return f"It is more than {DEEPEST_ATTRIBUTES} levels deep."
     if len(value) > MOST_ATTRIBUTES:
-        return f"There are {len(value)} values in one place; at most {MOST_ATTRIBUTES} are taken."
+        return f"There are {len(value)} values in one place; at most {MOST_ATTRIBUTES} are allowed."
     if isinstance(value, dict):
         if any(not _NAME.fullmatch(name) for name in value):
-            return "A name has 1 to 64 letters, digits and underscores, and begins with no digit."
+            return "A name has 1 to 64 letters, digits and underscores, and does not begin with a digit."
         value = list(value.values())
     return next((wrong for each in value if (wrong := _unfit(each, depth - 1)) is not None), None)
 

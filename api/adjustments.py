@@ -100,7 +100,7 @@ def read_adjustment(wanted: AdjustInput) -> Adjustment | Problem:
     else:
         amount = points or 0
         if not 0 < abs(amount) <= MOST_POINTS:
-            faults.add("points", f"It must be from 1 to {MOST_POINTS}, or as many below zero.")
+            faults.add("points", f"It must be from 1 to {MOST_POINTS}, or as much below zero.")
         if pocket is not None:
             faults.add("pocket", "Points are in no pocket. Leave it out.")
     faults.text("reason", wanted.reason, longest=LONGEST_REASON)

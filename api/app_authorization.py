@@ -92,16 +92,16 @@ class AppAuthorizationMutation:
 
 def _read(wanted: AuthorizeAppInput, partner: PartnerRecord, faults: Faults) -> None:
     if wanted.redirect_uri not in partner.redirect_uris:
-        faults.add("redirectUri", "It is not one that the partner registered; they are compared to the character.")
+        faults.add("redirectUri", "The partner has not registered it; addresses must match exactly.")
     if not 1 <= len(wanted.scopes) <= MAX_SCOPES:
-        faults.add("scopes", f"There are {len(wanted.scopes)}; 1 to {MAX_SCOPES} are taken.")
+        faults.add("scopes", f"There are {len(wanted.scopes)}; 1 to {MAX_SCOPES} are allowed.")
     for number, scope in enumerate(wanted.scopes[:MAX_SCOPES]):
         if scope not in partner.scopes:
             faults.add(f"scopes.{number}", "The partner does not have it.")
         elif scope in OF_THE_PARTNER_ITSELF:
             faults.add(f"scopes.{number}", "It is for what the partner does for itself; no member can give it.")
     if not is_challenge(wanted.code_challenge):
-        faults.add("codeChallenge", "It is no S256 challenge: base64url of a SHA-256, 43 characters.")
+        faults.add("codeChallenge", "It is not an S256 challenge: base64url of a SHA-256, 43 characters.")
     state = given(wanted.state)
     if state is not None and len(state) > LONGEST_STATE:
-        faults.add("state", f"It has {len(state)} characters; at most {LONGEST_STATE} are taken.")
+        faults.add("state", f"It has {len(state)} characters; at most {LONGEST_STATE} are allowed.")

@@ -108,15 +108,15 @@ def _read(device: DeviceInput, faults: Faults) -> Registration:
     version, locale, time_zone = given(device.app_version), given(device.locale), given(device.time_zone)
     faults.text("installation", device.installation)
     if device.kind is EndpointKind.FID and not _FID.fullmatch(device.value):
-        faults.add("value", "It is no Firebase Installation ID: at most 64 letters, digits, - and _. Or is it a TOKEN?")
+        faults.add("value", "It is not a Firebase Installation ID: at most 64 letters, digits, - and _. Is it a TOKEN?")
     if device.kind is EndpointKind.TOKEN and not _TOKEN.fullmatch(device.value):
-        faults.add("value", f"It is no registration token: at most {LONGEST_VALUE} printable ASCII characters.")
+        faults.add("value", f"It is not a registration token: at most {LONGEST_VALUE} printable ASCII characters.")
     if version is not None:
         faults.text("appVersion", version, longest=LONGEST_VERSION)
     if locale is not None and not is_locale(locale):
-        faults.add("locale", "It is no language tag (BCP 47) that is known, such as sl or en-GB.")
+        faults.add("locale", "It is not a known language tag (BCP 47), such as sl or en-GB.")
     if time_zone is not None and not is_zone(time_zone):
-        faults.add("timeZone", "It is no IANA time zone, such as Europe/Ljubljana.")
+        faults.add("timeZone", "It is not an IANA time zone, such as Europe/Ljubljana.")
     return Registration(
         installation=device.installation,
         platform=device.platform,

@@ -36,7 +36,7 @@ class Faults:
     def text(self, path: str, value: str, *, longest: int = LONGEST_IDENTIFIER) -> str:
         """The text, with a fault unless it is of 1 to `longest` printable characters."""
         if not 1 <= len(value) <= longest:
-            self.add(path, f"It has {len(value)} characters; 1 to {longest} are taken.")
+            self.add(path, f"It has {len(value)} characters; 1 to {longest} are allowed.")
         elif not value.isprintable() or value.isspace():
             self.add(path, "It has characters that cannot be printed, or nothing but spaces.")
         return value
@@ -47,7 +47,7 @@ class Faults:
         if not self.found:
             return None
         paths = ", ".join(dict.fromkeys(each.path for each in self.found))
-        return InvalidInput(message=f"The input cannot be taken; see {paths}.", fields=tuple(self.found))
+        return InvalidInput(message=f"The input is invalid; see {paths}.", fields=tuple(self.found))
 
 
 def given(value: Any) -> Any:

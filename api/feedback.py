@@ -40,9 +40,9 @@ class FeedbackMutation:
         """Kept whatever the programme gives for it; what goes wrong between the two is made good by the next tap."""
         context, services, words, about = info.context, info.context.wallet, given(text), given(entry)
         if not 1 <= rating <= BEST:
-            raise InvalidValue(f"The rating is {rating}; 1 to {BEST} are taken.")
+            raise InvalidValue(f"The rating is {rating}; 1 to {BEST} are allowed.")
         if words is not None and len(words) > LONGEST_TEXT:
-            raise InvalidValue(f"The text has {len(words)} characters; at most {LONGEST_TEXT} are taken.")
+            raise InvalidValue(f"The text has {len(words)} characters; at most {LONGEST_TEXT} are allowed.")
         member = await own_record(info)
         if about is not None:
             meant = await services.ledger.journal.entry(about)

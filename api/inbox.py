@@ -38,7 +38,7 @@ class InboxMutation:
     )
     async def mark_read(self, info: Info, ids: list[strawberry.ID]) -> int:
         if len(ids) > MAX_MARKED:
-            raise InvalidValue(f"ids has {len(ids)} items; at most {MAX_MARKED} are taken.")
+            raise InvalidValue(f"ids has {len(ids)} items; at most {MAX_MARKED} are allowed.")
         context = info.context
         return await mark_read(context.wallet.store, require_member(info).member_id, ids, now=context.now)
 

@@ -108,7 +108,7 @@ def _read(told_preferences: NotificationPreferencesInput, faults: Faults, *, now
 def _quiet(start: str | None, end: str | None, faults: Faults) -> Quiet | None:
     for path, text in (("quietFrom", start), ("quietUntil", end)):
         if text is not None and not _TIME.fullmatch(text):
-            faults.add(path, "It is no time of day, such as 22:00.")
+            faults.add(path, "It is not a time of day, such as 22:00.")
     if (start is None) != (end is None):
         faults.add("quietFrom" if start is None else "quietUntil", "Send both ends of the quiet hours, or neither.")
     elif start is not None and start == end:

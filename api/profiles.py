@@ -65,15 +65,15 @@ def read_profile(told: ProfileInput | None, faults: Faults, *, today: date, path
     if name is not None:
         faults.text(f"{path}displayName", name, longest=LONGEST_NAME)
     if email is not None and (len(email) > LONGEST_EMAIL or not _EMAIL.fullmatch(email)):
-        faults.add(f"{path}email", "It is no e-mail address, such as ana@example.com.")
+        faults.add(f"{path}email", "It is not an e-mail address, such as ana@example.com.")
     if phone is not None and not _PHONE.fullmatch(phone):
-        faults.add(f"{path}phone", "It is no international number (E.164), such as +38640123456.")
+        faults.add(f"{path}phone", "It is not an international phone number (E.164), such as +38640123456.")
     if birthday is not None and not FIRST_BIRTHDAY <= birthday < today:
         faults.add(f"{path}birthday", f"It must be a day in the past, from {FIRST_BIRTHDAY.isoformat()} on.")
     if locale is not None and not is_locale(locale):
-        faults.add(f"{path}locale", "It is no language tag (BCP 47) that is known, such as sl or en-GB.")
+        faults.add(f"{path}locale", "It is not a known language tag (BCP 47), such as sl or en-GB.")
     if time_zone is not None and not is_zone(time_zone):
-        faults.add(f"{path}timeZone", "It is no IANA time zone, such as Europe/Ljubljana.")
+        faults.add(f"{path}timeZone", "It is not an IANA time zone, such as Europe/Ljubljana.")
     return MemberProfile(
         display_name=name, email=email, phone=phone, birthday=birthday, locale=locale, time_zone=time_zone
     )

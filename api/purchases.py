@@ -154,7 +154,7 @@ class PurchaseMutation:
     )
     async def record_purchases(self, info: Info, inputs: list[PurchaseInput]) -> list[RecordPurchaseResult]:
         if len(inputs) > MOST_AT_ONCE:
-            raise InvalidValue(f"inputs has {len(inputs)} purchases; at most {MOST_AT_ONCE} are taken at once.")
+            raise InvalidValue(f"inputs has {len(inputs)} purchases; at most {MOST_AT_ONCE} are allowed at once.")
         members = await find_members(info.context, [purchase.member for purchase in inputs])
         return await asyncio.gather(
             *(_record(info.context, purchase, member) for purchase, member in zip(inputs, members, strict=True))
@@ -259,7 +259,7 @@ def read_receipt(purchase: PurchaseInput, member: Member, context: Context) -> R
         if cashback.currency != currency:
             faults.add("paidWithCashback.currency", f"The total is in {currency}; it must be the same.")
     if len(lines) > MOST_LINES:
-        faults.add("lines", f"There are {len(lines)} lines; at most {MOST_LINES} are taken.")
+        faults.add("lines", f"There are {len(lines)} lines; at most {MOST_LINES} are allowed.")
     read = tuple(_line(f"lines.{at}", line, currency, faults) for at, line in enumerate(lines[:MOST_LINES]))
     codes = _voucher_codes(given(purchase.voucher_codes) or [], faults)
     if (wrong := faults.problem) is not None:
@@ -290,12 +290,12 @@ def _fingerprint(purchase: PurchaseInput) -> Fingerprint:
 def _voucher_codes(sent: list[str], faults: Faults) -> tuple[str, ...]:
     """The codes as stored. One of a wrong form stays as it was sent: it is no voucher of anybody's."""
     if len(sent) > MOST_CODES:
-        faults.add("voucherCodes", f"There are {len(sent)} codes; at most {MOST_CODES} are taken.")
+        faults.add("voucherCodes", f"There are {len(sent)} codes; at most {MOST_CODES} are allowed.")
         return ()
     codes = tuple(normal_code(faults.text(f"voucherCodes.{at}", code)) or code for at, code in enumerate(sent))
     for at, code in enumerate(codes):
         if code in codes[:at]:
-            faults.add(f"voucherCodes.{at}", "It is there twice. Each voucher is used once.")
+            faults.add(f"voucherCodes.{at}", "It is given twice. A voucher can be used once.")
     return codes
 
 
@@ -307,7 +307,7 @@ def _line(path: str, line: PurchaseLineInput, currency: str, faults: Faults) -> 
     if brand is not None:
         faults.text(f"{path}.brand", brand)
     if not 0 <= line.quantity <= MOST_OF_A_LINE:
-        faults.add(f"{path}.quantity", f"It is {line.quantity}; 0 to {MOST_OF_A_LINE} are taken.")
+        faults.add(f"{path}.quantity", f"It is {line.quantity}; 0 to {MOST_OF_A_LINE} are allowed.")
     amount_minor = faults.minor(f"{path}.amount", line.amount, currency)
     if amount_minor < 0:
         faults.add(f"{path}.amount", "It is below zero. Take a discount off the line that it is for.")

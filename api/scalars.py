@@ -45,7 +45,7 @@ _KEY = re.compile(r"[\x20-\x7e]*")
 
 def _parse_instant(value: object) -> datetime:
     if not isinstance(value, str):
-        raise InvalidValue(f"{_shown(value)} is no instant. Write it as 2026-11-22T08:30:00Z.")
+        raise InvalidValue(f"{_shown(value)} is not an instant. Write it as 2026-11-22T08:30:00Z.")
     try:
         return parse_instant(value)
     except InstantError as error:
@@ -54,7 +54,7 @@ def _parse_instant(value: object) -> datetime:
 
 def _parse_day(value: object) -> date:
     if not isinstance(value, str) or not _DAY.fullmatch(value):
-        raise InvalidValue(f"{_shown(value)} is no date. Write it as 2026-11-22.")
+        raise InvalidValue(f"{_shown(value)} is not a date. Write it as 2026-11-22.")
     try:
         return date.fromisoformat(value)
     except ValueError:
@@ -63,7 +63,7 @@ def _parse_day(value: object) -> date:
 
 def _parse_long(value: object) -> Long:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidValue(f"{_shown(value)} is no whole number. Send a JSON number without quotes or fraction.")
+        raise InvalidValue(f"{_shown(value)} is not a whole number. Send a JSON number without quotes or fraction.")
     if abs(value) > LARGEST_LONG:
         raise InvalidValue(f"{_shown(value)} is outside ±(2^53 - 1).")
     return Long(value)
@@ -80,7 +80,7 @@ def _parse_decimal(value: object) -> Decimal:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise InvalidValue(f'{_shown(value)} is a number. Send the amount as a string, such as "12.50".')
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        raise InvalidValue(f'{_shown(value)} is no plain decimal. Send it as a string, such as "12.50".')
+        raise InvalidValue(f'{_shown(value)} is not a plain decimal. Send it as a string, such as "12.50".')
     if len(value) > LONGEST_DECIMAL:
         raise InvalidValue(f"{_shown(value)} is longer than {LONGEST_DECIMAL} characters.")
     return Decimal(_shortest(value))
@@ -94,17 +94,17 @@ def _shortest(decimal: str) -> str:
 
 def _parse_currency(value: object) -> Currency:
     if not isinstance(value, str):
-        raise InvalidValue(f"{_shown(value)} is no currency. Send an ISO 4217 code, such as EUR.")
+        raise InvalidValue(f"{_shown(value)} is not a currency. Send an ISO 4217 code, such as EUR.")
     try:
         exponent(value)
     except AmountError:
-        raise InvalidValue(f"{_shown(value)} is no currency. Send an ISO 4217 code, such as EUR.") from None
+        raise InvalidValue(f"{_shown(value)} is not a currency. Send an ISO 4217 code, such as EUR.") from None
     return Currency(value)
 
 
 def _parse_duration(value: object) -> Duration:
     if not isinstance(value, str) or not _DURATION.fullmatch(value) or len(value) > LONGEST_DECIMAL:
-        raise InvalidValue(f"{_shown(value)} is no duration. Write it as P30D or PT2H (ISO 8601).")
+        raise InvalidValue(f"{_shown(value)} is not a duration. Write it as P30D or PT2H (ISO 8601).")
     return Duration(value)
 
 

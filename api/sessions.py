@@ -27,7 +27,7 @@ from domain.problems import Problem
 SIGN_IN_REFUSED: Final = "SIGN_IN_REFUSED"
 _REFUSED: Final = {
     Refusal.UNKNOWN: "This is not a refresh token of this server. Sign in again.",
-    Refusal.EXPIRED: "The session was left alone for too long, or is too old. Sign in again.",
+    Refusal.EXPIRED: "The session was not used for too long, or is too old. Sign in again.",
     Refusal.REUSED: "This refresh token was used before, so the session has been ended. Sign in again.",
     Refusal.ENDED: "The session has ended. Sign in again.",
 }
@@ -110,7 +110,7 @@ class SessionMutation:
 
     @described(
         "Ends the session of this refresh token, used or not. `ended` is true when it has ended, now or before, and "
-        "false for a text that is no refresh token. Its access tokens stop within seconds."
+        "false for a text that is not a refresh token. Its access tokens stop within seconds."
     )
     async def sign_out(self, info: Info, refresh_token: str) -> SignedOut:
         services = info.context.wallet

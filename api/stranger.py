@@ -99,8 +99,8 @@ def _made(kind: type[_T], values: dict[str, object]) -> _T:
 
 def _refusal(field: str | None = None) -> AccessError:
     return AccessError(
-        f"{field or 'This'} is not told to you: the member is not linked to you. Leave it out and ask for "
-        "member { id } alone, or have him show you the code of this moment first. Nothing was done; the same key may "
+        f"{field or 'This'} is not for you to see: the member is not linked to you. Leave it out and ask for "
+        "member { id } alone, or have the member show you a current code first. Nothing was done; the same key may "
         "be sent again.",
         code=FORBIDDEN,
         details={"field": field} if field else {},

@@ -30,10 +30,10 @@ class TagMutation:
     async def set_member_tags(self, info: Info, member: strawberry.ID, tags: list[str]) -> SetMemberTagsResult:
         faults = Faults()
         if len(tags) > MAX_TAGS:
-            faults.add("tags", f"There are {len(tags)}; at most {MAX_TAGS} are taken.")
+            faults.add("tags", f"There are {len(tags)}; at most {MAX_TAGS} are allowed.")
         for index, tag in enumerate(tags[:MAX_TAGS]):
             if not TAG.fullmatch(tag):
-                faults.add(f"tags.{index}", "A tag is of small letters, digits and dashes, at most 64 of them.")
+                faults.add(f"tags.{index}", "A tag has at most 64 lower-case letters, digits and dashes.")
         if (wrong := faults.problem) is not None:
             return told(wrong, MemberTagged)
         tagged = await set_tags(info.context.wallet.store, member, tags)

@@ -197,7 +197,7 @@ def _mode(text: str) -> Mode:
 
 def _mongodb_url(text: str) -> str:
     if not re.match(r"mongodb(\+srv)?://[^/]", text):
-        raise _Wrong("is no connection string; it should begin with mongodb:// or mongodb+srv:// and a host")
+        raise _Wrong("is not a connection string; it should begin with mongodb:// or mongodb+srv:// and a host")
     return text
 
 
@@ -325,7 +325,7 @@ def _issuers_for(*, production: bool) -> Callable[[str], tuple[OidcIssuer, ...]]
 def _stripe_key_for(*, production: bool) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not re.match(r"(sk|rk)_(test|live)_", text):
-            raise _Wrong("is no Stripe secret key; it should begin with sk_live_, rk_live_, sk_test_ or rk_test_")
+            raise _Wrong("is not a Stripe secret key; it should begin with sk_live_, rk_live_, sk_test_ or rk_test_")
         live = text[3:].startswith("live_")
         if production and not live:
             raise _Wrong("is a key for tests; in production it should begin with sk_live_ or rk_live_")
@@ -344,7 +344,9 @@ def _smtp_url(text: str) -> str:
         is_address = False
         parts = urlsplit("")
     if not is_address or parts.path or parts.query or parts.fragment:
-        raise _Wrong("is no mail server; it should be smtp://user:password@host:587 or smtps://user:password@host:465")
+        raise _Wrong(
+            "is not a mail server; it should be smtp://user:password@host:587 or smtps://user:password@host:465"
+        )
     return text
 
 
@@ -357,5 +359,5 @@ def _sender(text: str) -> str:
 
 def _stripe_webhook_secret(text: str) -> str:
     if not text.startswith("whsec_"):
-        raise _Wrong("is no Stripe signing secret; it should begin with whsec_")
+        raise _Wrong("is not a Stripe signing secret; it should begin with whsec_")
     return text

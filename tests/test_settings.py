@@ -174,7 +174,7 @@ def test_production_may_speak_http_with_itself(url: str) -> None:
         (
             "WALLET_MONGODB_URL",
             "localhost:27017",
-            "is no connection string; it should begin with mongodb:// or mongodb+srv:// and a host",
+            "is not a connection string; it should begin with mongodb:// or mongodb+srv:// and a host",
         ),
         *(
             (
@@ -228,7 +228,7 @@ def test_production_may_speak_http_with_itself(url: str) -> None:
         (
             "WALLET_STRIPE_WEBHOOK_SECRET",
             "secret",
-            "is no Stripe signing secret; it should begin with whsec_",
+            "is not a Stripe signing secret; it should begin with whsec_",
         ),
     ],
 )
@@ -281,6 +281,6 @@ def test_a_mail_server_needs_a_sender_and_its_password_is_not_shown() -> None:
     )
     for url in ("mail.example:25", "smtp://", "smtp://host:99999", "smtp://host/path"):
         (problem,) = problems_of({**good, "WALLET_SMTP_URL": url})
-        assert problem.startswith("WALLET_SMTP_URL is no mail server")
+        assert problem.startswith("WALLET_SMTP_URL is not a mail server")
     (problem,) = problems_of({**good, "WALLET_SMTP_FROM": "nobody"})
     assert problem.startswith("WALLET_SMTP_FROM is 'nobody'")

@@ -33,14 +33,14 @@ class IdentityReason(StrEnum):
 
 
 MESSAGES: Final[Mapping[IdentityReason, str]] = {
-    IdentityReason.MALFORMED: "This is no identity token: send the ID token as the issuer gave it (a signed JWT).",
+    IdentityReason.MALFORMED: "This is not an identity token: send the ID token as the issuer gave it (a signed JWT).",
     IdentityReason.ISSUER_UNKNOWN: "The token's issuer is not one that members of this wallet sign in with.",
     IdentityReason.ISSUER_UNAVAILABLE: "The token's issuer cannot be asked for its keys at the moment. Try again.",
     IdentityReason.KEY_UNKNOWN: "The token is signed with a key that its issuer does not publish. Get a new token.",
     IdentityReason.AUDIENCE_WRONG: "The token was made for another app. Get one for this wallet's app.",
     IdentityReason.EXPIRED: "The token has expired. Get a new one from the issuer.",
-    IdentityReason.NOT_YET_VALID: "The token does not hold yet. Check the issuer's clock, and try again.",
-    IdentityReason.INVALID: "The token does not hold. Get a new one from the issuer.",
+    IdentityReason.NOT_YET_VALID: "The token is not valid yet. Check the issuer's clock, and try again.",
+    IdentityReason.INVALID: "The token is invalid. Get a new one from the issuer.",
 }
 
 

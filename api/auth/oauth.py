@@ -43,15 +43,15 @@ _OPEN_THE_APP: Final = (
 _CODE_REFUSED: Final[Mapping[CodeRefusal, str]] = {
     CodeRefusal.UNKNOWN: "There is no such code for this client.",
     CodeRefusal.USED: "The code was used before; what it gave has ended.",
-    CodeRefusal.EXPIRED: "The code has expired; it holds for 60 seconds.",
+    CodeRefusal.EXPIRED: "The code has expired; codes are valid for 60 seconds.",
     CodeRefusal.ADDRESS_DIFFERS: "redirect_uri is not the one that the code was made for.",
-    CodeRefusal.VERIFIER_WRONG: "code_verifier is not that of the challenge (S256).",
+    CodeRefusal.VERIFIER_WRONG: "code_verifier does not match the challenge (S256).",
 }
 _REFRESH_REFUSED: Final[Mapping[Refusal, str]] = {
     Refusal.UNKNOWN: "This is not a refresh token of this client.",
-    Refusal.EXPIRED: "The refresh token was left alone for too long, or is too old.",
-    Refusal.REUSED: "The refresh token was used before; all that came of it has ended.",
-    Refusal.ENDED: "What the refresh token belongs to has ended.",
+    Refusal.EXPIRED: "The refresh token was not used for too long, or is too old.",
+    Refusal.REUSED: "The refresh token was used before; everything that came of it has ended.",
+    Refusal.ENDED: "The grant or session of this refresh token has ended.",
 }
 
 _Answer = Callable[[Services, Partner, dict[str, str]], Awaitable[Response]]

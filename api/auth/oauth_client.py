@@ -82,7 +82,7 @@ async def _by_secret(services: Services, credentials: ClientCredentials) -> Part
     )
     proven = proves(partner or stand_in, credentials.secret, operator_secret=services.settings.secret)
     if partner is None or partner.disabled or not proven:
-        raise OAuthError("invalid_client", "No such client, or not its secret.")
+        raise OAuthError("invalid_client", "No such client, or the secret is wrong.")
     return partner
 
 
@@ -151,4 +151,4 @@ def _claims(assertion: str, key: PublicKey, *, client_id: str, audiences: list[s
 
 
 def _unproven() -> OAuthError:
-    return OAuthError("invalid_client", "No such client, or not an assertion of its that holds and is new.")
+    return OAuthError("invalid_client", "No such client, or the assertion is invalid or was used before.")

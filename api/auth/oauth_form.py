@@ -53,7 +53,7 @@ async def read_form(request: Request) -> dict[str, str]:
         raise OAuthError("invalid_request", "The form cannot be read.") from None
     form = dict(pairs)
     if len(form) != len(pairs):
-        raise OAuthError("invalid_request", "A parameter is there twice.")
+        raise OAuthError("invalid_request", "A parameter is given twice.")
     return form
 
 

@@ -155,7 +155,7 @@ async def _read_object(session: aiohttp.ClientSession, address: str) -> dict[str
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict):
-        raise _Unavailable("it answered with what is no JSON object")
+        raise _Unavailable("it did not answer with a JSON object")
     return document
 
 

@@ -58,7 +58,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535)]
 
 
 class WrongUse(Exception):  # noqa: N818 -- says what is the case
-    """What was asked cannot be done like this; one line for each problem."""
+    """What was asked cannot be done this way; one line for each problem."""
 
     def __init__(self, *problems: str) -> None:
         self.problems = problems
@@ -95,7 +95,7 @@ def serve_command(  # noqa: PLR0917 -- typer's options, given by name
     start: Annotated[
         str | None, typer.Option(metavar="INSTANT", help="When a new sandbox's time begins, such as 2017-01-01.")
     ] = None,
-    worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Work off what falls due, too.")] = True,
+    worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Also do what falls due.")] = True,
     processes: Annotated[int, typer.Option(metavar="N", help="Processes that share the port.")] = 1,
 ) -> None:
     """Serve the API, until Ctrl-C or SIGTERM."""
@@ -117,7 +117,7 @@ def serve_command(  # noqa: PLR0917 -- typer's options, given by name
 
 @app.command("worker")
 def worker_command(sandbox: Sandbox = False, data: Data = None, programme: ProgrammeFile = None) -> None:
-    """Work off what falls due, until Ctrl-C or SIGTERM. Any number of workers share the work."""
+    """Do what falls due, until Ctrl-C or SIGTERM. Any number of workers share the work."""
     from api.command.work import work
 
     work(_settings([], sandbox=sandbox, data=data, programme=programme))
@@ -129,7 +129,7 @@ def init(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Make collections and indexes, and publish the programme as version 1. Doing it again changes nothing."""
+    """Create collections and indexes, and publish the programme as version 1. Safe to repeat."""
     from domain.programme.published import ProgrammeInvalid, Published, VersionConflict, publish
 
     settings = _settings([], sandbox=sandbox, data=data, programme=programme)
@@ -165,7 +165,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_
 
 @app.command()
 def schema() -> None:
-    """Print the GraphQL schema, with what only a sandbox has."""
+    """Print the GraphQL schema, including what only a sandbox has."""
     from api.schema import sdl
 
     typer.echo(sdl(), nl=False)
@@ -179,7 +179,7 @@ def replay_command(
     url: Annotated[str, typer.Option(help="Where the API is served.")] = LOCAL_URL,
     members: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N households.")] = None,
 ) -> None:
-    """Bring in receipts through the partner API, moving a sandbox's clock along with them.
+    """Replay receipts through the partner API, moving a sandbox's clock along with them.
 
     The exit code is 1 if a receipt was refused.
     """
@@ -194,7 +194,7 @@ def replay_command(
 
 @app.command("audit")
 def audit_command(sandbox: Sandbox = False, data: Data = None) -> None:
-    """Prove every wallet, hash and sum from the journal. The exit code is 1 on a difference."""
+    """Prove every wallet, hash and sum from the journal. The exit code is 1 if anything differs."""
     from api.command.audit import show_audit
 
     settings = _settings([], sandbox=sandbox, data=data)
@@ -210,7 +210,7 @@ def report_command(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Print the programme's numbers over a period; money and rates as `report` of the API gives them."""
+    """Print the programme's numbers over a period, as `report` of the API gives them."""
     from api.reports import read_report, report_lines
     from domain.programme.published import Programmes
 
@@ -232,7 +232,7 @@ def reconcile_command(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Compare the payment provider's payments and refunds with the journal. The exit code is 1 on a difference."""
+    """Compare the payment provider's payments and refunds with the journal. The exit code is 1 if anything differs."""
     from domain.ledger.expiry import start_of_day
     from domain.payments.opening import open_provider
     from domain.payments.reconciliation import reconcile
@@ -288,7 +288,7 @@ def phone_command(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Start FCM's stand-in, or join the one that runs on the port, and show what comes onto the phones, live."""
+    """Start the stand-in for FCM, or join the one on the port, and show live what the phones get."""
     from api.command.phone import show_phones
 
     endpoints = list(endpoint or ())
@@ -315,7 +315,7 @@ def cascade_simulate(  # noqa: PLR0917 -- typer's options, given by name
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Tell what a cascade would send a member, when, and why not. Nothing is sent or stored."""
+    """Show what a cascade would send a member, when, and why not. Nothing is sent or stored."""
     from api.simulation import simulation_lines
     from domain.programme.published import Programmes
     from notifications.carriers import opened_carriers
@@ -353,7 +353,7 @@ def partner_create(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Make a partner app. Its secret is shown this once."""
+    """Create a partner app. Its secret is shown only this once."""
     from domain.partners.partner import PartnerInvalid, create_partner
 
     settings = _settings([], sandbox=sandbox, data=data)
@@ -381,7 +381,7 @@ def partner_limit(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Set how much a partner app may ask for; without options what all have. Known everywhere in half a minute."""
+    """Set how much cost a partner app may spend; without options, what all may. In force within half a minute."""
     from api.edge.operations import PARTNER_ALLOWANCE
     from domain.partners.partner import set_allowance
     from domain.store.buckets import Allowance
@@ -407,7 +407,7 @@ def token_staff(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Print a staff token, good for ten minutes of the sandbox's clock."""
+    """Print a staff token, good for ten minutes on the sandbox's clock."""
 
     async def issue(issuer: Tokens, now: datetime, _store: Store) -> str:
         return (await issuer.issue_staff_token("cli", _list(scopes), now)).text
@@ -422,7 +422,7 @@ def token_member(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Print a member's token, good for ten minutes of the sandbox's clock."""
+    """Print a member's token, good for ten minutes on the sandbox's clock."""
     from domain.members.member import member_by_id
 
     async def issue(issuer: Tokens, now: datetime, store: Store) -> str:

@@ -303,7 +303,7 @@ class Till:
         response = self._post("/graphql", content=content, headers=headers)
         answer = _json(response)
         if "data" not in answer and "errors" not in answer:
-            raise ReplayFailed(f"{self._url}/graphql answers with status {response.status_code}, which is no GraphQL.")
+            raise ReplayFailed(f"{self._url}/graphql answers with status {response.status_code}, which is not GraphQL.")
         return answer
 
     def _renew_token(self) -> None:

@@ -62,7 +62,7 @@ class PortTaken(Failure):
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         super().__init__(
-            f"Port {port} on {host} cannot be listened on: {reason}. Stop what uses it, or choose another with --port."
+            f"Port {port} on {host} is not available: {reason}. Stop what uses it, or choose another with --port."
         )
 
 

@@ -160,7 +160,7 @@ def _wrong_kind(kind: OperationType) -> HttpRefusal:
         return HttpRefusal(
             406, f"A subscription is answered as {EVENT_STREAM}, by POST, or at /graphql/ws.", code="NOT_ACCEPTABLE"
         )
-    return HttpRefusal(405, "Only queries go by GET. Use POST.", code="METHOD_NOT_ALLOWED", headers={"Allow": "POST"})
+    return HttpRefusal(405, "GET is for queries only. Use POST.", code="METHOD_NOT_ALLOWED", headers={"Allow": "POST"})
 
 
 def _wants_page(request: Request, accept: str) -> bool:

@@ -173,7 +173,7 @@ class Operations:
         seconds = await self._services.buckets.charge(account.key, account.allowance, cost=cost)
         if seconds:
             error = ExposedError(
-                f"Too much was asked for at once. Try again in {seconds} s.",
+                f"You have used up your allowance for now. Try again in {seconds} s.",
                 code=RATE_LIMITED,
                 details={"retryable": True, "retryAfterSeconds": seconds, "cost": cost},
             )

@@ -150,12 +150,12 @@ def _from_query(request: Request) -> Parameters:
     mode, site = request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-site")
     is_foreign = mode in {"no-cors", "navigate"} and site not in {"same-origin", "none"}
     if is_foreign and not any(each in request.headers for each in PREFLIGHT_HEADERS):
-        raise HttpRefusal(403, "Queries by GET are not for other sites' pages. Use POST.", code=FORBIDDEN)
+        raise HttpRefusal(403, "GET queries from other sites' pages are not allowed. Use POST.", code=FORBIDDEN)
     fields: dict[str, Any] = {}
     for name in ("query", "operationName", "variables", "extensions"):
         values = request.query_params.getlist(name)
         if len(values) > 1:
-            raise HttpRefusal(400, f"{name} is there {len(values)} times.")
+            raise HttpRefusal(400, f"{name} is given {len(values)} times.")
         if not values:
             continue
         fields[name] = values[0]
@@ -206,7 +206,7 @@ def _unpacked(body: bytes) -> bytes:
     try:
         content = unpacking.decompress(body, MAX_BODY_BYTES + 1)
     except zlib.error:
-        raise HttpRefusal(400, "The body is not gzip, as its Content-Encoding says.") from None
+        raise HttpRefusal(400, "The body is not gzip, although its Content-Encoding says so.") from None
     if len(content) > MAX_BODY_BYTES:
         raise _too_large()
     if not unpacking.eof:

@@ -38,7 +38,7 @@ def webhook_routes(services: Services) -> list[Route]:
             taken = await receive(services.ledger, provider, body, request.headers.get("Stripe-Signature"))
         except SignatureInvalid as error:
             log.warning("webhook.refused", reason=str(error))
-            return _answer({"error": "The signature does not hold, or is too old."}, 400)
+            return _answer({"error": "The signature is invalid or too old."}, 400)
         return _answer({"outcome": taken.outcome.value, "reason": taken.reason}, 200)
 
     return [Route(PATH, webhook, methods=["POST"])]

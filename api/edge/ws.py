@@ -166,7 +166,7 @@ class _Socket:
         self._locale = preferred_language(language) if isinstance(language, str) else self._locale
         caller, expires_at = await self._caller()
         if expires_at is None:
-            raise Closed(FORBIDDEN, "Forbidden: connection_init needs an access token that holds")
+            raise Closed(FORBIDDEN, "Forbidden: connection_init needs a valid access token")
         stream = Stream(caller=caller, expires_at=expires_at, end=self._end_by_server)
         try:
             self._live.open(stream)

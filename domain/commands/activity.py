@@ -49,7 +49,7 @@ class Activity:
 def check_activity(activity: Activity, programme: Programme, now: datetime) -> Problem | None:
     """What is wrong with it whatever the wallet holds; the bounds of its instant are a purchase's (SEMANTICS §3.1)."""
     if problems := date_problems(activity.occurred_at, programme, now):
-        return InvalidInput(message="The activity cannot be taken; see occurredAt.", fields=tuple(problems))
+        return InvalidInput(message="The activity is invalid; see occurredAt.", fields=tuple(problems))
     if activity.place is not None and activity.place not in programme.places:
         return NotFound(message=f"The programme has no place {activity.place!r}.", what="place")
     return None

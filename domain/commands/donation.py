@@ -22,7 +22,7 @@ def check_donation(donation: Donation, programme: Programme) -> Problem | None:
     """What is wrong with it whatever the wallet holds."""
     path = "points" if donation.asset == POINTS else "cashback"
     if donation.amount <= 0:
-        return invalid(path, "A donation is of more than zero.")
+        return invalid(path, "A donation must be more than zero.")
     if donation.asset != POINTS and currency_of(donation.asset) != programme.currency:
         return invalid("cashback.currency", f"The programme's currency is {programme.currency}.")
     if donation.charity not in {charity.id for charity in programme.definition.charities}:

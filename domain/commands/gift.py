@@ -33,7 +33,7 @@ class Gift:
 def check_gift(gift: Gift) -> Problem | None:
     """What is wrong with it whatever the wallets hold."""
     if gift.points <= 0:
-        return invalid("points", "A gift is of more than zero points.")
+        return invalid("points", "A gift must be more than zero points.")
     if gift.receiver == gift.sender:
         return NotEligible(message="A gift is for somebody else.", reason="ONESELF")
     return None

@@ -65,11 +65,11 @@ def check_payment(payment: Payment, programme: Programme) -> Problem | None:
     if payment.currency != programme.currency:
         return invalid("amount.currency", f"The programme's currency is {programme.currency}.")
     if payment.amount_minor <= 0:
-        return invalid("amount.amount", "A payment is of more than zero.")
+        return invalid("amount.amount", "A payment must be more than zero.")
     if not payment.pockets or len(set(payment.pockets)) < len(payment.pockets):
         return invalid("tender", "Name each pocket once, or leave it out for PREPAID alone.")
     if set(payment.pockets) - {"prepaid", "cashback"}:
-        return invalid("tender", "PREPAID and CASHBACK can pay; a bonus is claimed first.")
+        return invalid("tender", "Only PREPAID and CASHBACK can pay; a bonus must be claimed first.")
     return None
 
 
@@ -245,7 +245,7 @@ def _drawn(payment: Payment, draft: Draft) -> list[tuple[str, int]] | Insufficie
         return parts
     shown, required = (to_decimal(minor, payment.currency) for minor in (available, payment.amount_minor))
     return InsufficientBalance(
-        message=f"The payment takes {required}; {shown} is available.",
+        message=f"The payment takes {required}; only {shown} is available.",
         asset="+".join(f"{pocket}/{payment.currency}" for pocket in payment.pockets),
         available=shown,
         required=required,

@@ -57,7 +57,7 @@ def check_receipt(receipt: Receipt, programme: Programme, now: datetime) -> Prob
     problems = [*_amount_problems(receipt, programme), *date_problems(receipt.occurred_at, programme, now)]
     if problems:
         paths = ", ".join(problem.path for problem in problems)
-        return InvalidInput(message=f"The purchase cannot be taken; see {paths}.", fields=tuple(problems))
+        return InvalidInput(message=f"The purchase is invalid; see {paths}.", fields=tuple(problems))
     if receipt.place is not None and receipt.place not in programme.places:
         return NotFound(message=f"The programme has no place {receipt.place!r}.", what="place")
     return None
@@ -100,7 +100,7 @@ def _amount_problems(receipt: Receipt, programme: Programme) -> list[FieldProble
             FieldProblem(path="total.currency", message=f"The programme's currency is {programme.currency}.")
         )
     if receipt.total_minor <= 0:
-        problems.append(FieldProblem(path="total.amount", message="A purchase is of more than zero."))
+        problems.append(FieldProblem(path="total.amount", message="A purchase must be more than zero."))
     lines_minor = sum(line.amount_minor for line in receipt.lines)
     if receipt.lines and lines_minor != receipt.total_minor:
         added, total = (to_decimal(minor, receipt.currency) for minor in (lines_minor, receipt.total_minor))

@@ -98,7 +98,7 @@ async def _is_still_earned(voucher: Voucher, issuing: Entry, journal: Journal) -
 def check_return(wanted: PurchaseReturn, now: datetime) -> Problem | None:
     """What is wrong with it whatever was bought."""
     if wanted.amount_minor is not None and wanted.amount_minor <= 0:
-        return invalid("amount", "A return is of more than zero. Leave it out to return all that is left.")
+        return invalid("amount", "A return must be more than zero. Leave it out to return all that is left.")
     if wanted.occurred_at is not None and wanted.occurred_at > now + MAX_AHEAD:
         return invalid("occurredAt", "It is more than 5 minutes in the future.")
     return None

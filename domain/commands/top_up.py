@@ -53,7 +53,7 @@ def check_top_up(top_up: TopUp, programme: Programme) -> Problem | None:
     if top_up.currency != programme.currency:
         return invalid("amount.currency", f"The programme's currency is {programme.currency}.")
     if top_up.amount_minor <= 0:
-        return invalid("amount.amount", "A top-up is of more than zero.")
+        return invalid("amount.amount", "A top-up must be more than zero.")
     return None
 
 
@@ -67,7 +67,7 @@ def limit_problem(
     """
     limits, currency = programme.definition.prepaid.limits, programme.currency
     if limits.top_up_min is not None and amount_minor < to_minor(limits.top_up_min, currency):
-        return _reached("top_up_min", f"A top-up is of at least {limits.top_up_min}.", 0, currency)
+        return _reached("top_up_min", f"A top-up must be at least {limits.top_up_min}.", 0, currency)
     bounds: list[tuple[str, int, str]] = []
     if limits.top_up_max is not None:
         bounds.append(("top_up_max", to_minor(limits.top_up_max, currency), "in one top-up"))

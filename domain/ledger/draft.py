@@ -88,14 +88,14 @@ class Draft:
 
     def shortage(self, asset: str, amount: int) -> InsufficientBalance | None:
         """The refusal if `amount` of the asset cannot be taken now."""
-        available = self.available(asset)
-        if available >= amount:
+        if self.available(asset) >= amount:
             return None
+        required, available = amount_text(asset, amount), amount_text(asset, self.available(asset))
         return InsufficientBalance(
-            message=f"It takes {amount_text(asset, amount)} of {asset}; {amount_text(asset, available)} is available.",
+            message=f"This takes {required} of {asset}; only {available} is available.",
             asset=asset,
-            available=amount_text(asset, available),
-            required=amount_text(asset, amount),
+            available=available,
+            required=required,
         )
 
     def award(self, asset: str, amount: int, *, source: str, origin: str) -> None:

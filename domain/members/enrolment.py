@@ -131,7 +131,7 @@ async def _again(
     member = await member_by_id(ledger.store, claim["member"])
     assert member is not None, claim["member"]
     if not is_visible(member, client_id):
-        return invalid("idempotencyKey", "The member whom it enrolled is not linked to you any more. Use a new key.")
+        return invalid("idempotencyKey", "The member that it enrolled is no longer linked to you. Use a new key.")
     is_new = claim["key"] == f"enrolled|{member.enrolled_by}"
     return Enrolled(member=await joined(ledger, member), is_new=is_new, replayed=True)
 

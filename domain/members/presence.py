@@ -114,7 +114,7 @@ async def may_take_value(store: Store, member: str, *, client_id: str, scope: st
 def presence_needed() -> NotEligible:
     """What is answered in place of taking value; it is not kept, so the same key may be sent with the code."""
     return NotEligible(
-        message="The member must show the code of this moment to you first, or let your app in for it.",
+        message="The member must first show you a current code, or let your app in with this scope.",
         reason="PRESENCE_NEEDED",
     )
 

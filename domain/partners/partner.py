@@ -80,7 +80,7 @@ def check_partner(name: str, scopes: Sequence[str], redirect_uris: Sequence[str]
             "scopes", f"Not a partner's scope: {shown}. There are {', '.join(sorted(PARTNER_SCOPES))}."
         )
     if len(redirect_uris) > MAX_REDIRECT_URIS:
-        raise PartnerInvalid("redirect_uris", f"There are {len(redirect_uris)}; up to {MAX_REDIRECT_URIS} are taken.")
+        raise PartnerInvalid("redirect_uris", f"There are {len(redirect_uris)}; up to {MAX_REDIRECT_URIS} are allowed.")
     for number, uri in enumerate(redirect_uris):
         if (wrong := wrong_with_redirect_uri(uri)) is not None:
             raise PartnerInvalid("redirect_uris", f"Number {number + 1} {wrong}")
@@ -92,7 +92,7 @@ def wrong_with_redirect_uri(uri: str) -> str | None:
     It is compared as it stands, so nothing in it may be read in two ways.
     """
     if not 1 <= len(uri) <= MAX_REDIRECT_URI_LENGTH:
-        return f"has {len(uri)} characters; 1 to {MAX_REDIRECT_URI_LENGTH} are taken."
+        return f"has {len(uri)} characters; 1 to {MAX_REDIRECT_URI_LENGTH} are allowed."
     if not uri.isascii() or not uri.isprintable() or any(sign in uri for sign in ' "<>\\^`{|}'):
         return "has characters that an address does not have; encode them."
     if "#" in uri:
@@ -110,7 +110,7 @@ def wrong_with_redirect_uri(uri: str) -> str | None:
         or "@" in parts.netloc
         or parts.netloc != parts.netloc.lower()
     ):
-        return "needs the form https://host/path, its host in small letters and without a user."
+        return "needs the form https://host/path, its host in lower-case letters and without a user."
     if parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK):
         return None
     return "does not begin with https://; http:// is for 127.0.0.1, [::1] and localhost alone."

@@ -47,9 +47,9 @@ def check_auto(auto: AutoTopUp, programme: Programme) -> InvalidInput | None:
         found.append(FieldProblem(path="amount.amount", message="It must be more than zero."))
     if not found:
         if limits.top_up_min is not None and auto.amount_minor < to_minor(limits.top_up_min, currency):
-            found.append(FieldProblem(path="amount.amount", message=f"A top-up is of at least {limits.top_up_min}."))
+            found.append(FieldProblem(path="amount.amount", message=f"A top-up must be at least {limits.top_up_min}."))
         if limits.top_up_max is not None and auto.amount_minor > to_minor(limits.top_up_max, currency):
-            found.append(FieldProblem(path="amount.amount", message=f"A top-up is of at most {limits.top_up_max}."))
+            found.append(FieldProblem(path="amount.amount", message=f"A top-up must be at most {limits.top_up_max}."))
         if limits.balance_max is not None:
             most = to_minor(limits.balance_max, currency) - auto.amount_minor
             if auto.below_minor > most:
@@ -58,7 +58,7 @@ def check_auto(auto: AutoTopUp, programme: Programme) -> InvalidInput | None:
     if not found:
         return None
     paths = ", ".join(dict.fromkeys(each.path for each in found))
-    return InvalidInput(message=f"The input cannot be taken; see {paths}.", fields=tuple(found))
+    return InvalidInput(message=f"The input is invalid; see {paths}.", fields=tuple(found))
 
 
 async def set_auto_top_up(ledger: Ledger, member: str, auto: AutoTopUp) -> AutoTopUp | Problem:

@@ -174,7 +174,7 @@ async def reserve(
             decided = replace(fresh, state=TopUpState.REFUSED, problem=problem, due_at=None)
         if await _keep(store, decided, version=payer.version, actor=actor):
             return decided
-    raise Unavailable("Too much happens in this wallet at once. Send it again, with the same key.")
+    raise Unavailable("Too much is happening in this wallet at once. Send it again, with the same key.")
 
 
 async def intent_of(store: Store, provider: Provider, top_up: StartedTopUp) -> Intent:

@@ -490,4 +490,4 @@ def _length(period: Period) -> int:
 
 def _unknown(name: str, section: str, known: Iterable[str]) -> str:
     listed = ", ".join(sorted(known)) or "none yet"
-    return f"There is no {name} in {section}; known there are {listed}."
+    return f"There is no {name} in {section}; there are {listed}."

@@ -39,7 +39,7 @@ def read_source(source: str) -> dict[str, Data]:
     try:
         size = len(source.encode())
     except UnicodeEncodeError:
-        raise DefinitionInvalid([_problem("", "The text is no valid Unicode; save the file as UTF-8.")]) from None
+        raise DefinitionInvalid([_problem("", "The text is not valid Unicode; save the file as UTF-8.")]) from None
     if size > MAX_BYTES:
         raise DefinitionInvalid([_problem("", f"{size} bytes; a programme has at most {MAX_BYTES} (1 MiB).")])
     problems: list[ProgrammeProblem] = []

@@ -93,8 +93,8 @@ async def test_no_member_gives_an_app_the_right_to_enrol_others(shop: Shop) -> N
     [
         ({"code": "unknown"}, "There is no such code"),
         ({"redirect_uri": REDIRECT + "/"}, "redirect_uri is not the one"),
-        ({"code_verifier": "x" * 43}, "code_verifier is not that"),
-        ({"code_verifier": "short"}, "code_verifier is not that"),
+        ({"code_verifier": "x" * 43}, "code_verifier does not match"),
+        ({"code_verifier": "short"}, "code_verifier does not match"),
     ],
 )
 async def test_a_code_is_bound_to_its_address_and_challenge(

@@ -109,7 +109,7 @@ async def test_a_partner_is_made_and_logs_in_with_the_secret_that_is_shown_once(
         ({"redirectUris": ["https://a.example/#"]}, "has a fragment"),
         ({"redirectUris": ["https://*.example/"]}, "has a *"),
         ({"redirectUris": ["https://user@a.example/"]}, "without a user"),
-        ({"redirectUris": ["https://A.example/"]}, "small letters"),
+        ({"redirectUris": ["https://A.example/"]}, "lower-case letters"),
         ({"redirectUris": ["https:///back"]}, "needs the form"),
         ({"redirectUris": ["https:a.example"]}, "needs the form"),
         ({"redirectUris": ["/back"]}, "needs the form"),

@@ -109,7 +109,7 @@ def test_what_names_something_that_is_wrong_itself_is_no_second_problem(example_
         ("a: b: c", "Not YAML: line 1, column 5"),
         ("a: [1", "Not YAML: line 2"),
         ("a: \x00", "Not YAML"),
-        ("a: \ud800", "no valid Unicode"),
+        ("a: \ud800", "not valid Unicode"),
         ("a: &x 1\nb: *x", "line 2, column 4: aliases"),
         ("<<: {a: 1}", "line 1, column 1: a key must be a plain word"),
         ("? [a]\n: b", "a key must be a plain word"),

@@ -92,7 +92,7 @@ async def test_who_proves_nothing_is_told_nothing(edge: Edge, store: Store, who:
     assert response.status_code == in_the_form.status_code == 401
     assert response.json() == {
         "error": "invalid_client",
-        "error_description": "No such client, or not its secret.",
+        "error_description": "No such client, or the secret is wrong.",
     }
     for refused in (response, in_the_form):
         assert refused.headers["www-authenticate"] == 'Basic realm="oauth"'

@@ -122,7 +122,7 @@ def test_a_port_that_is_taken_is_named(wallet: WalletCommand) -> None:
 
     assert outcome.returncode == 1
     assert outcome.stderr == (
-        f"wallet: Port {port} on 127.0.0.1 cannot be listened on: Address already in use. "
+        f"wallet: Port {port} on 127.0.0.1 is not available: Address already in use. "
         "Stop what uses it, or choose another with --port.\n"
     )
 

@@ -77,7 +77,7 @@ def test_a_port_that_is_taken_is_told_before_anything_is_started(wallet: WalletC
         outcome = wallet.run("demo", "--port", str(port), "--data", str(tmp_path / "data"))
 
     assert outcome.returncode == 1
-    assert f"Port {port} on 127.0.0.1 cannot be listened on" in outcome.stderr
+    assert f"Port {port} on 127.0.0.1 is not available" in outcome.stderr
     assert not (tmp_path / "data").exists()
 
 

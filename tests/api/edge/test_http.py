@@ -370,7 +370,7 @@ async def test_a_mutation_answers_with_its_result_or_a_problem(edge: Edge) -> No
     ("change", "path", "told"),
     [
         ({"total": {"amount": 12.5, "currency": "EUR"}}, "input.total.amount", "Send the amount as a string"),
-        ({"total": {"amount": "1e3", "currency": "EUR"}}, "input.total.amount", "no plain decimal"),
+        ({"total": {"amount": "1e3", "currency": "EUR"}}, "input.total.amount", "not a plain decimal"),
         ({"total": {"amount": "12.50", "currency": "EURO"}}, "input.total.currency", "ISO 4217"),
         ({"occurredAt": "2026-07-06 08:30"}, "input.occurredAt", "2026-11-22T"),
         ({"occurredAt": "2026-02-30T08:30:00Z"}, "input.occurredAt", "instant"),
