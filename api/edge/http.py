@@ -4,6 +4,7 @@ POST carries a JSON object, GET a query in its parameters and never a mutation. 
 GraphQL at all has the same shape of body as all else. Every response names its request in X-Request-Id.
 """
 
+import asyncio
 import re
 import time
 import uuid
@@ -21,7 +22,7 @@ from api.edge.documents import RequestError, Response
 from api.edge.errors import failure
 from api.edge.live import Live, TooManyStreams
 from api.edge.metrics import REFUSED, SECONDS, refusal_kind
-from api.edge.operations import RATE_LIMITED, Admitted, KindRefused, Operations
+from api.edge.operations import OPERATION_SECONDS, RATE_LIMITED, Admitted, KindRefused, Operations
 from api.edge.request import (
     EVENT_STREAM,
     GRAPHQL_RESPONSE,
@@ -71,7 +72,9 @@ class GraphQLEndpoint:
         try:
             media_type = negotiate(accept)
             parameters = await read_parameters(request)
-            context = await self._context(request, request_id)
+            # The database may be away before the operation begins, whose own time limit would come too late.
+            async with asyncio.timeout(OPERATION_SECONDS):
+                context = await self._context(request, request_id)
             return await self._answer(request, parameters, context, media_type=media_type)
         except HttpRefusal as refusal:
             REFUSED.labels(refusal_kind(refusal.code)).inc()

@@ -1,17 +1,20 @@
 """An operation has its time and each query what is left of it; the refused and the slow keep nobody else waiting."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
 import strawberry
 
+import api.edge.http
 import api.edge.operations
 from api.context import Info
 from api.edge.app import build_app
 from benchmarks.refusals import TEXTS
 from domain.settings import Settings
+from domain.store.clock import SandboxClock
 from domain.store.connection import Store
 from tests.api.conftest import Edge, codes
 from tests.api.shop import Shop, data, opened_client, opened_services
@@ -57,6 +60,26 @@ async def test_an_operation_that_takes_too_long_is_given_up_and_may_be_sent_agai
 
     assert (given_up.status_code, codes(given_up)) == (503, ["UNAVAILABLE"])
     assert given_up.json()["errors"][0]["extensions"]["retryable"] is True
+    assert int(given_up.headers["retry-after"]) >= 1
+
+
+class StuckClock(SandboxClock):
+    """The clock of a sandbox whose database does not answer."""
+
+    async def refresh(self) -> None:
+        await STUCK.wait()
+
+
+async def test_a_database_that_does_not_even_tell_the_time_is_not_waited_for_any_longer(
+    slow: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.edge.http, "OPERATION_SECONDS", 0.3)
+    stuck = dataclasses.replace(slow.services, clock=StuckClock(slow.services.store))
+
+    async with opened_client(build_app(stuck, strawberry.Schema(query=Query))) as client:
+        given_up = await client.post("/graphql", json={"query": "{ programme }"})
+
+    assert (given_up.status_code, codes(given_up)) == (503, ["UNAVAILABLE"])
     assert int(given_up.headers["retry-after"]) >= 1
 
 
