@@ -3,7 +3,7 @@
 These types are not part of the schema of any other mode.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import strawberry
@@ -28,6 +28,8 @@ from notifications.advance import advance
 
 ISSUER: Final = "sandbox"
 STAFF_SUBJECT: Final = "sandbox"
+FURTHEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+"""Dates are counted on from the clock, and the calendar ends with the year 9999."""
 
 
 @strawberry.type
@@ -104,6 +106,8 @@ class SandboxMutation:
     async def advance_clock(self, info: Info, to: datetime) -> ClockAdvanced:
         services = info.context.wallet
         assert isinstance(services.clock, SandboxClock), "a sandbox's schema over another clock"
+        if to >= FURTHEST:
+            raise InvalidValue(f"A sandbox's clock goes no further than {format_instant(FURTHEST)}.")
         try:
             done = await advance(
                 services.store,

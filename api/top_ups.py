@@ -86,7 +86,7 @@ SetAutoTopUpResult = Annotated[AutoTopUp | InvalidInput | NotEligible, strawberr
 
 @strawberry.input(description="`topUp` is the TOP_UP entry's id; `amount` null means all that is left of it.")
 class RefundTopUpInput:
-    top_up: strawberry.ID
+    top_up: strawberry.ID = strawberry.field(description="The entry of the top-up.")
     amount: Decimal | None = strawberry.UNSET
     idempotency_key: IdempotencyKey
 

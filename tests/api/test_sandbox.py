@@ -1,5 +1,7 @@
 """What a sandbox has beside: anybody may sign in, staff tokens are free, and the clock can be moved."""
 
+from datetime import timedelta
+
 import httpx
 
 from api.edge.app import build_app
@@ -84,6 +86,16 @@ async def test_the_clock_does_not_go_back(shop: Shop) -> None:
 
     assert codes(refused) == ["BAD_USER_INPUT"]
     assert "2026-08-01T00:00:0" in refused["errors"][0]["message"]
+
+
+async def test_the_clock_does_not_go_to_the_end_of_the_calendar_where_nothing_can_be_added(shop: Shop) -> None:
+    before = shop.clock.now()
+
+    refused = await shop.ask('mutation { advanceClock(to: "9999-12-31T23:59:59Z") { now } }')
+
+    assert codes(refused) == ["BAD_USER_INPUT"]
+    assert "3000-01-01" in refused["errors"][0]["message"]
+    assert shop.clock.now() - before < timedelta(days=1)
 
 
 async def test_production_has_none_of_it(shop: Shop) -> None:
