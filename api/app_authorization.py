@@ -79,8 +79,8 @@ class AppAuthorizationMutation:
         return AppAuthorized(redirect_to=f"{wanted.redirect_uri}{mark}{query}", expires_at=expires_at)
 
     @described(
-        "End all that ties a partner to the member: what he let it do, its tokens, its own reference to him, and the "
-        "link. Its tokens stop within seconds. member"
+        "End everything that ties a partner to the member: what he let it do, its tokens, its own reference to him, "
+        "and the link. Its tokens stop working within seconds. member"
     )
     async def revoke_app(self, info: Info, partner: strawberry.ID) -> Removed:
         """A partner that is not connected, or does not exist, is not told apart: it is not connected after it."""

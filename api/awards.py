@@ -17,7 +17,7 @@ class BadgeAward:
 @strawberry.type
 class StampAward:
     card: strawberry.ID
-    stamps: int = strawberry.field(description="How many it gave; below zero when a return took some.")
+    stamps: int = strawberry.field(description="How many it gave; negative when a return took some.")
     completed: int
 
 

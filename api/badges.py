@@ -25,7 +25,7 @@ class BadgeDefinition:
 @strawberry.type
 class BadgeProgress:
     badge: BadgeDefinition
-    level: int = strawberry.field(description="How many of its levels were awarded; they stay, whatever happens.")
+    level: int = strawberry.field(description="How many of its levels have been awarded; they are never taken away.")
     count: Long
     next_level_at: Long | None
     awarded_at: datetime | None = strawberry.field(description="When the level was awarded.")

@@ -16,7 +16,7 @@ class ConnectedApp:
     scopes: list[str]
     granted_at: datetime
     last_used_at: datetime | None = strawberry.field(
-        description="When it last did something as the member, to within five minutes; null if it never did."
+        description="When it last acted as the member, accurate to five minutes; null if it never has."
     )
 
 

@@ -28,8 +28,8 @@ class Consent:
 @strawberry.type
 class ConsentMutation:
     @described(
-        "Give or withdraw a consent; `version` is that of the words that the member saw. What is withdrawn ends at "
-        "once, and with LOCATION all that is kept of the places where he was. member"
+        "Give or withdraw a consent; `version` names the wording that the member saw. What depends on a withdrawn "
+        "consent ends at once, and with LOCATION everything that is kept about the places where he was. member"
     )
     async def set_consent(self, info: Info, *, purpose: ConsentPurpose, granted: bool, version: str) -> Consent:
         context = info.context

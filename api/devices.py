@@ -62,8 +62,9 @@ RegisterDeviceResult = Annotated[Device | InvalidInput, strawberry.union("Regist
 @strawberry.type
 class DeviceMutation:
     @described(
-        "Where push messages reach this installation of the app; send it at each start, and whenever one of its "
-        "values changes. The installation and the endpoint are the caller's from then on, and nobody else's. member"
+        "Where push messages reach this installation of the app. Send it at each start, and whenever one of its "
+        "values changes. From then on the installation and the endpoint belong to the caller and to nobody else. "
+        "member"
     )
     async def register_device(
         self, info: Info, device: Annotated[DeviceInput, strawberry.argument(name="input")]

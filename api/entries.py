@@ -88,7 +88,9 @@ class Entry(Node):
     awards: Awards
     balance_after: BalanceAfter
     reverses: strawberry.ID | None
-    message: str | None = strawberry.field(description="What a member wrote to another with a gift; null for all else.")
+    message: str | None = strawberry.field(
+        description="What a member wrote to another with a gift; null for everything else."
+    )
     hash: str = strawberry.field(description="SHA-256 over this entry and the one before it, hexadecimal.")
 
 

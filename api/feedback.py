@@ -27,8 +27,9 @@ class FeedbackTaken:
 @strawberry.type
 class FeedbackMutation:
     @described(
-        "The rating is 1 to 5, the text at most 2,000 characters. There is one feedback for each entry, and one a day "
-        "for all else: said again, the last words count, and it is rewarded once. member"
+        "The rating is 1 to 5; the text has at most 2,000 characters. There is one feedback for each entry, and one "
+        "a day for everything else: sent again, the latest words replace the earlier ones, and it is rewarded once. "
+        "member"
     )
     async def submit_feedback(
         self,

@@ -34,7 +34,7 @@ class InboxItem(Node):
 @strawberry.type
 class InboxMutation:
     @described(
-        "How many of those messages became read: only the member's own that were not read before. At most 100. member"
+        "Returns how many of these messages became read: only the member's own that were unread. At most 100. member"
     )
     async def mark_read(self, info: Info, ids: list[strawberry.ID]) -> int:
         if len(ids) > MAX_MARKED:

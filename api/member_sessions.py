@@ -15,7 +15,7 @@ class MemberSession:
     created_at: datetime
     last_used_at: datetime
     device: str | None
-    current: bool = strawberry.field(description="Whether it is the session that asks.")
+    current: bool = strawberry.field(description="Whether this is the session that is asking.")
 
 
 async def member_sessions(context: Context, member: str) -> list[MemberSession]:

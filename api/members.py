@@ -82,7 +82,7 @@ class Member(Node):
     async def code(self, info: Info) -> MemberCode:
         return await member_code(info.context, self.id)
 
-    @described("Where the member is signed in, the last used first; at most 100. member")
+    @described("Where the member is signed in, most recently used first; at most 100. member")
     async def sessions(self, info: Info) -> list[MemberSession]:
         return await member_sessions(info.context, self.id)
 
@@ -100,7 +100,7 @@ class Member(Node):
         facts = member_facts(self.record, as_settled(self.state, programme, now), programme, at=now)
         return [strawberry.ID(segment) for segment in segments_of(facts, programme)]
 
-    @described("Those that run now.")
+    @described("Challenges that are running now.")
     def challenges(self, info: Info) -> list[ChallengeStatus]:
         return challenges(self.state, info.context.wallet.programmes.current, self.locale, now=info.context.now)
 

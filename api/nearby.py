@@ -23,7 +23,7 @@ class GeoPointInput:
 class PlacesNearby:
     places: list[Place]
     refresh_radius_metres: int = strawberry.field(description="Leave this circle and ask again.")
-    version: str = strawberry.field(description="Changes when a place of the programme does, and only then.")
+    version: str = strawberry.field(description="Changes when a place of the programme changes, and only then.")
 
 
 @strawberry.type

@@ -24,7 +24,7 @@ from domain.partners.partner import (
 
 MAX_KEYS: Final = 5
 MAX_KID_LENGTH: Final = 200
-_JWKS: Final = "Public keys (RFC 7517) by which the partner proves itself in place of a secret: private_key_jwt."
+_JWKS: Final = "Public keys (RFC 7517) with which the partner proves itself instead of a secret (private_key_jwt)."
 
 
 @strawberry.type
@@ -34,7 +34,7 @@ class Partner(Node):
     scopes: list[str]
     redirect_uris: list[str]
     disabled: bool
-    key_ids: list[str] = strawberry.field(description="The keys by which it may prove itself in place of a secret.")
+    key_ids: list[str] = strawberry.field(description="The keys with which it may prove itself instead of a secret.")
 
 
 @strawberry.type
@@ -92,10 +92,7 @@ class PartnerMutation:
         changed, secret = rotated
         return PartnerCreated(partner=partner_type(changed), client_secret=secret)
 
-    @described(
-        "Public keys in place of those that the partner had, by which it proves itself (private_key_jwt). "
-        "scope: staff:partners"
-    )
+    @described("Replaces the public keys with which the partner proves itself (private_key_jwt). scope: staff:partners")
     async def set_partner_keys(self, info: Info, partner: strawberry.ID, jwks: JSON) -> Partner:
         """To change over, set the old key and the new one; then the new one alone. None at all: `{"keys": []}`."""
         changed = await set_keys(info.context.wallet.store, partner, _keys(jwks, "jwks"))

@@ -53,7 +53,7 @@ SetPreferencesResult = Annotated[NotificationPreferences | InvalidInput, strawbe
 @strawberry.type
 class PreferencesMutation:
     @described(
-        "What is left out stays as it is, and null forgets it; then the programme's quiet hours hold again. "
+        "Fields that are left out stay as they are; null clears one, and the programme's quiet hours apply again. "
         "Times are HH:MM in the member's zone. The inbox is the record of every message and cannot be muted. member"
     )
     async def set_preferences(

@@ -28,7 +28,7 @@ UpdateProfileResult = Annotated[ProfileUpdated | InvalidInput, strawberry.union(
 
 @strawberry.type
 class ProfileMutation:
-    @described("What is left out stays as it is, and null forgets it. member")
+    @described("Fields that are left out stay as they are; null clears one. member")
     async def update_profile(
         self, info: Info, profile: Annotated[ProfileInput, strawberry.argument(name="input")]
     ) -> UpdateProfileResult:

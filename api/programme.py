@@ -33,7 +33,7 @@ class Programme:
     locale: strawberry.Private[str]
     ways_to_earn: list[str] = strawberry.field(description="How points are earned, in words.")
     expiry_policy: str = strawberry.field(description="When and how points expire, in words.")
-    holds_last: Duration = strawberry.field(description="For how long a payment is held that nobody captures.")
+    holds_last: Duration = strawberry.field(description="How long a payment is held if nobody captures it.")
 
     @strawberry.field
     async def rewards(self, info: Info) -> list[Reward]:

@@ -70,14 +70,16 @@ class CascadeReport:
     """Runs that started in the period, and messages that went out in it."""
 
     cascade: strawberry.ID
-    started: Long = strawberry.field(description="Runs of members who get messages; those held out are told apart.")
+    started: Long = strawberry.field(
+        description="Runs of members who get messages; held-out members are counted apart."
+    )
     sent: Long = strawberry.field(description="Messages, each counted once however many phones it went to.")
     opened: Long
-    goals: Long = strawberry.field(description="Of those started, up to now.")
+    goals: Long = strawberry.field(description="How many of those started have reached the goal by now.")
     held_out: Long
     held_out_goals: Long
     uplift: Decimal | None = strawberry.field(description="Goal rate of the treated minus that of the held out.")
-    variants: list[VariantReport] = strawberry.field(description="Of steps with more than one template.")
+    variants: list[VariantReport] = strawberry.field(description="For steps with more than one template.")
 
 
 @strawberry.type
@@ -88,33 +90,35 @@ class ProgrammeReport:
     report of its own day. What is due but not posted yet is not in it; a worker posts it within seconds.
     """
 
-    members: Long = strawberry.field(description="Who had joined before `to`, those who were erased since among them.")
+    members: Long = strawberry.field(description="Members who had joined before `to`, including those erased since.")
     active_members: Long = strawberry.field(description="Members with a purchase in the period.")
     participation_rate: Decimal = strawberry.field(description="Active members ÷ members.")
-    purchases: Long = strawberry.field(description="Receipts of the period, also those that were given back later.")
-    spend: list[Money] = strawberry.field(description="Their totals, less what was given back in the period.")
-    average_order: list[Money] = strawberry.field(description="Their total ÷ their number, returns left aside.")
+    purchases: Long = strawberry.field(description="Receipts of the period, including those returned later.")
+    spend: list[Money] = strawberry.field(description="Their totals, less what was returned in the period.")
+    average_order: list[Money] = strawberry.field(description="Their total ÷ their number, disregarding returns.")
     repeat_purchase_rate: Decimal = strawberry.field(
         description="Members with two or more purchases in the period ÷ active members."
     )
     points_earned: Long = strawberry.field(
-        description="Points given by rules, less what returns took back; without adjustments by staff."
+        description="Points given by rules, less what returns took back; adjustments by staff do not count."
     )
     points_redeemed: Long = strawberry.field(
-        description="Points spent on rewards, cashback and donations, less what came back of them. Gifts are neither."
+        description="Points spent on rewards, cashback and donations, less what came back. Gifts do not count."
     )
     points_expired: Long
     points_outstanding: Long = strawberry.field(
-        description="What members held at the start of the day `to`, pending points too, less what they owed."
+        description="What members held at the start of the day `to`, including pending points, less what they owed."
     )
     redemption_rate: Decimal = strawberry.field(description="Points redeemed ÷ points earned in the period.")
-    prepaid_outstanding: list[Money] = strawberry.field(description="At the start of the day `to`, held money too.")
+    prepaid_outstanding: list[Money] = strawberry.field(
+        description="At the start of the day `to`, including held money."
+    )
     cashback_outstanding: list[Money] = strawberry.field(description="At the start of the day `to`, as with points.")
     tiers: list[TierCount] = strawberry.field(
         description="Members at each level of today's programme, as they stood at the start of the day `to`."
     )
     pilots: list[PilotReport] = strawberry.field(description="Pilots that were on in the period, by rule.")
-    cascades: list[CascadeReport] = strawberry.field(description="Those of the programme in force.")
+    cascades: list[CascadeReport] = strawberry.field(description="The cascades of the programme in force.")
 
 
 @strawberry.type

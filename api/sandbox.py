@@ -83,8 +83,8 @@ class SandboxMutation:
         return token.text
 
     @described(
-        "What the payment provider's SDK does on a phone: pay for a top-up, by its client secret. "
-        "Its event is signed and received like every other, before this answers."
+        "What the payment provider's SDK does on a phone: pay for a top-up, identified by its client secret. The "
+        "event is signed and received like any other before this answers."
     )
     async def sandbox_confirm_top_up(
         self, info: Info, client_secret: str, card: SandboxCard = SandboxCard.GOOD

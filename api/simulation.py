@@ -24,7 +24,7 @@ class SimulatedEvent:
     step: int | None
     what: str
     reason: str | None
-    until: datetime | None = strawberry.field(description="When what is decided here comes to its next turn.")
+    until: datetime | None = strawberry.field(description="When the run takes its next turn.")
     title: str | None
     body: str | None
     link: str | None
@@ -45,8 +45,8 @@ class CascadeSimulation:
 @strawberry.type
 class CascadeSimulationQuery:
     @described(
-        "What a cascade would send a member if its signal came at `at`: by default now, or when his date comes. "
-        "Nothing is sent or stored. scope: staff:members"
+        "What a cascade would send a member if its signal came at `at`; by default now, or when the member's date "
+        "comes. Nothing is sent or stored. scope: staff:members"
     )
     async def simulate_cascade(
         self,

@@ -18,7 +18,7 @@ class StampCardStatus:
     size: int
     completed: int
     expires_at: datetime | None = strawberry.field(
-        description="When the stamps on it are gone unless it is full before; null for a card without stamps."
+        description="When its stamps expire unless it is full before then; null for a card without stamps."
     )
 
 

@@ -24,8 +24,8 @@ SetMemberTagsResult = Annotated[MemberTagged | NotFound | InvalidInput, strawber
 @strawberry.type
 class TagMutation:
     @described(
-        "The member has just these tags from then on, at most 50 of them, each an id such as `bakery`; conditions know "
-        "them as `member.tags`. scope: staff:members"
+        "Replaces the member's tags: at most 50, each an id such as `bakery`. Conditions know them as "
+        "`member.tags`. scope: staff:members"
     )
     async def set_member_tags(self, info: Info, member: strawberry.ID, tags: list[str]) -> SetMemberTagsResult:
         faults = Faults()

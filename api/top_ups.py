@@ -91,7 +91,7 @@ class RefundTopUpInput:
     idempotency_key: IdempotencyKey
 
 
-@strawberry.type(description="The money has left the wallet; the provider is asked to pay it back until it has.")
+@strawberry.type(description="The money has left the wallet; the provider is asked until it has paid it back.")
 class TopUpRefunded(Posted):
     refunded: Money
 

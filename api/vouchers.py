@@ -41,7 +41,7 @@ class Voucher(Node):
     issued_at: datetime
     expires_at: datetime | None
     used_at: datetime | None
-    sku: str | None = strawberry.field(description="The one item that it is for; null when it is for any.")
+    sku: str | None = strawberry.field(description="The one item it is good for; null if it is good for any.")
 
 
 async def voucher_connection(

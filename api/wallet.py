@@ -57,7 +57,7 @@ class AutoTopUp:
     amount: Money
     enabled: bool
     stopped_at: datetime | None = strawberry.field(
-        description="When three charges in a row had failed: it is off until the member turns it on again."
+        description="When three charges in a row had failed; it stays off until the member turns it on again."
     )
 
 

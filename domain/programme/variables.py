@@ -47,21 +47,6 @@ class Variable:
     longest: Value
 
 
-def fits(value: Value, kind: VariableType) -> bool:
-    """Whether the value is of that type."""
-    match kind:
-        case VariableType.TEXT:
-            return isinstance(value, str)
-        case VariableType.WHOLE:
-            return isinstance(value, int) and not isinstance(value, bool)
-        case VariableType.MONEY:
-            return isinstance(value, MoneyValue)
-        case VariableType.INSTANT:
-            return isinstance(value, datetime) and value.tzinfo is not None
-        case VariableType.DAY:
-            return isinstance(value, date) and not isinstance(value, datetime)
-
-
 def _text(meaning: str, *, longest: int = 100) -> Variable:
     return Variable(type=VariableType.TEXT, meaning=meaning, longest="Щ" * longest)
 
