@@ -7,7 +7,7 @@ what needs the whole cascade, or the rest of the programme, is in `cascade_check
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -26,9 +26,6 @@ from domain.programme.fields import (
     one_or_many,
 )
 from domain.programme.messaging import Category, ChannelName
-
-if TYPE_CHECKING:
-    pass
 
 MAX_STEPS: Final = 100
 ENTRY_EVENTS: Final = frozenset(
@@ -165,10 +162,13 @@ class VariantSection(Model):
     weight: Annotated[int, Field(ge=1, le=1_000)] = 1
 
 
+_Channels = Annotated[list[ChannelName], Field(min_length=1, max_length=4)]
+
+
 class StepSection(Model):
     """One step; see the module for its kinds. `expires`: how long after its time the message is worth sending."""
 
-    send: Annotated[list[ChannelName] | None, BeforeValidator(one_or_many), Field(min_length=1, max_length=4)] = None
+    send: Annotated[_Channels | None, BeforeValidator(one_or_many)] = None
     template: TemplateId | None = None
     variants: Annotated[list[VariantSection], Field(max_length=10)] = []
     if_: Annotated[Literal["reaction", "no_reaction"] | None, Field(alias="if")] = None

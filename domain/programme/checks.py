@@ -135,7 +135,7 @@ def _condition(path: str, source: str | None, groups: tuple[str, ...]) -> Found:
 def _texts(marked: Iterable["_Marked"], definition: Definition) -> Found:
     default, supported = definition.locales.default, definition.locales.supported
     for value in marked:
-        if isinstance(value.mark, TextsMark) and value.value:
+        if isinstance(value.mark, TextsMark) and (value.value or value.is_required):
             for locale in value.value:
                 if locale not in supported:
                     yield (
@@ -436,11 +436,12 @@ class _Marked:
     path: str
     mark: object
     value: Any
+    is_required: bool
 
 
 def _marked(model: Model, path: str = "") -> Iterator[_Marked]:
     """Every value below the model whose type carries a mark of the format, in order."""
-    for name, key, marks in _fields(type(model)):
+    for name, key, marks, is_required in _fields(type(model)):
         value = getattr(model, name)
         where = f"{path}.{key}" if path else key
         if isinstance(value, Model):
@@ -450,16 +451,21 @@ def _marked(model: Model, path: str = "") -> Iterator[_Marked]:
                 if isinstance(item, Model):
                     yield from _marked(item, f"{where}.{index}")
                 else:
-                    yield from (_Marked(f"{where}.{index}", mark, item) for mark in marks)
+                    yield from (_Marked(f"{where}.{index}", mark, item, is_required) for mark in marks)
         elif value is not None:
-            yield from (_Marked(where, mark, value) for mark in marks)
+            yield from (_Marked(where, mark, value, is_required) for mark in marks)
 
 
 @cache
-def _fields(model: type[Model]) -> tuple[tuple[str, str, tuple[object, ...]], ...]:
-    """(name, key in the YAML, marks) of each field."""
+def _fields(model: type[Model]) -> tuple[tuple[str, str, tuple[object, ...], bool], ...]:
+    """(name, key in the YAML, marks, whether it must be there) of each field."""
     return tuple(
-        (name, field.alias or name, (*_marks(field.metadata), *_marks_below(field.annotation)))
+        (
+            name,
+            field.alias or name,
+            (*_marks(field.metadata), *_marks_below(field.annotation)),
+            field.is_required(),
+        )
         for name, field in model.model_fields.items()
     )
 

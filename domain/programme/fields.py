@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Annotated, Literal
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -119,6 +120,19 @@ def one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def readable(value: str) -> str:
+    """The text, if a member can read it: neither blank nor with characters that show nothing and steer something."""
+    if not value.strip():
+        raise PydanticCustomError("readable", "Must not be empty.")
+    if steering := [character for character in value if category(character) == "Cc" and character not in "\n\t"]:
+        raise PydanticCustomError(
+            "readable",
+            "Has the control character U+{code}, which nobody can read; leave it out.",
+            {"code": f"{ord(steering[0]):04X}"},
+        )
+    return value
+
+
 def _clock_time(value: str) -> str:
     hours, colon, minutes = value.partition(":")
     if not (colon and len(value) == 5 and hours.isdecimal() and minutes.isdecimal()):  # noqa: PLR2004
@@ -129,7 +143,7 @@ def _clock_time(value: str) -> str:
 
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS), AfterValidator(readable)]
 Texts = Annotated[dict[str, Text], TextsMark()]
 TextLists = Annotated[dict[str, list[Text]], TextsMark()]
 Money = Annotated[str, BeforeValidator(_decimal_text), Amount()]

@@ -524,8 +524,8 @@ class Segment(Model):
 
 
 class Location(Model):
-    latitude: Annotated[float, Field(ge=-90, le=90, strict=False)]
-    longitude: Annotated[float, Field(ge=-180, le=180, strict=False)]
+    latitude: Annotated[float, Field(ge=-90, le=90)]
+    longitude: Annotated[float, Field(ge=-180, le=180)]
 
 
 class Place(Model):
@@ -533,7 +533,7 @@ class Place(Model):
     name: Text
     location: Location
     radius_m: Annotated[int, Field(ge=50, le=10_000)] = 150
-    region: str | None = None
+    region: Text | None = None
     time_zone: str | None = None
     closed: list[Day] = []
 

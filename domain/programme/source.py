@@ -1,7 +1,7 @@
 """A programme's YAML as plain data: text to dicts, lists and scalars, within bounds.
 
 Scalars are read as YAML 1.2 reads them, so `no` is a locale and `22:00` a time of day, never a truth value or
-a number. Anchors, tags and repeated keys are refused; size, depth and number of values are bounded.
+a number. Aliases, tags and repeated keys are refused; size, depth and number of values are bounded.
 """
 
 import re

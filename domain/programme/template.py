@@ -21,7 +21,7 @@ from icu4py.messageformat import MessageFormat
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from domain.programme.fields import Model
+from domain.programme.fields import Model, readable
 from domain.programme.variables import MoneyValue, Value
 
 MAX_TITLE_CHARACTERS: Final = 500
@@ -96,8 +96,8 @@ def _image(value: str) -> str:
     return value
 
 
-def _text(longest: int) -> tuple[StringConstraints, AfterValidator]:
-    return StringConstraints(min_length=1, max_length=longest), AfterValidator(_pattern)
+def _text(longest: int) -> tuple[StringConstraints, AfterValidator, AfterValidator]:
+    return StringConstraints(max_length=longest), AfterValidator(readable), AfterValidator(_pattern)
 
 
 class TemplateText(Model):

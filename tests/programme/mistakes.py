@@ -245,6 +245,26 @@ MISTAKES: Final[dict[str, Mistake]] = {
     "plan that is called as a rule": Mistake(
         "- {id: plus, price", "- {id: base, price", "plans.0.id", "The id base is taken by earning.0"
     ),
+    "step that sends on nothing": Mistake(
+        "{send: SMS, template", "{send: null, template", "cascades.2.steps.4", "Must be one of: `send: PUSH`"
+    ),
+    "place that is nowhere": Mistake(
+        "latitude: 40.6602", 'latitude: "40.6602"', "places.3.location.latitude", "Must be a number, without quotes"
+    ),
+    "truth where a number is wanted": Mistake(
+        "longitude: -73.9690", "longitude: true", "places.3.location.longitude", "Must be a number"
+    ),
+    "region without a name": Mistake(
+        "radius_m: 250, region: south", 'radius_m: 250, region: " "', "places.3.region", "Must not be empty"
+    ),
+    "blank text": Mistake("name: {en: VIP}", 'name: {en: " "}', "tiers.levels.3.name.en", "Must not be empty"),
+    "no text at all": Mistake("name: {en: VIP}", "name: {}", "tiers.levels.3.name", "add `en: …`"),
+    "text that nobody can read": Mistake(
+        "name: {en: VIP}", 'name: {en: "V\\x08P"}', "tiers.levels.3.name.en", "Has the control character U+0008"
+    ),
+    "blank message": Mistake(
+        'body: "Fresh bread is out at 8."', 'body: " "', "templates.win-back-1.en.body", "Must not be empty"
+    ),
     "hours of a referral": Mistake(
         'minimum: "20.00", friend', 'minimum: "20.00", after: PT1H, friend', "referral.after", "has a time part"
     ),
