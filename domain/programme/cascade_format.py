@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from domain.ledger.expiry import Period
@@ -144,6 +144,13 @@ class CooldownSection(Model):
     cooldown: Span
 
 
+Reentry = Annotated[
+    Annotated[CooldownSection, Tag("group")] | Annotated[Literal["once", "always"], Tag("word")],
+    Discriminator(lambda value: "group" if isinstance(value, dict | CooldownSection) else "word"),
+]
+"""Told apart beforehand, so that a mistake in one is no mistake in the other as well."""
+
+
 class Audience(Model):
     """For whom it is: a segment of the programme, or a condition on the member."""
 
@@ -239,7 +246,7 @@ class Cascade(Model):
     audience: Audience | None = None
     goal: GoalSection | None = None
     expires: Span | None = None
-    reentry: CooldownSection | Literal["once", "always"] = "always"
+    reentry: Reentry = "always"
     holdout_percent: Annotated[int, Field(ge=0, le=100)] = 0
     salt: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     priority: Annotated[int, Field(ge=-1_000, le=1_000)] = 0

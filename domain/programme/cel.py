@@ -52,6 +52,19 @@ _COMPARED: Final = (
     re.compile(rf"{_FACT}\s*in\s*(?P<texts>\[[^\[\]]*\])", re.ASCII),
     re.compile(rf"{_FACT}\s*\.\s*exists\s*\(\s*(\w+)\s*,\s*\2\s*==\s*(?P<texts>{_TEXT})\s*\)", re.ASCII),
 )
+_LITERAL = r"(?P<literal>\"\"|-?\d[\d.]*u?|(?:true|false)\b)"
+_EQUALLED: Final = (
+    re.compile(rf"{_FACT}\s*[!=]=\s*{_LITERAL}", re.ASCII),
+    re.compile(rf"{_LITERAL}\s*[!=]=\s*{_FACT}(?!\s*[\w.\[(])", re.ASCII),
+    re.compile(rf"{_FACT}\s+in\s*\[\s*{_LITERAL}", re.ASCII),
+)
+"""Where a fact must be equal to a text, a number or a truth value; texts are blanked to `""`."""
+_KINDS: Final[Mapping[type, str]] = {
+    str: "text",
+    int: "a whole number",
+    bool: "true or false",
+    tuple: "a list of texts",
+}
 _UNCACHED: Final = frozenset({"activity.attributes"})
 
 
@@ -121,6 +134,7 @@ def check(source: str, *, groups: Iterable[str]) -> None:
     _check_names(source, program.variables(), allowed=allowed)
     _check_functions(program.functions())
     reads = _reads(source)
+    _check_kinds(source)
     open_ended = any(f"{group}.{fact}" in _UNCACHED for group, fact in reads)
     for example in EXAMPLES:
         try:
@@ -213,6 +227,18 @@ def _check_names(source: str, variables: Iterable[str], *, allowed: tuple[str, .
             raise ConditionError(f"`{group}` alone says nothing; name a fact of it: {_listed(group)}.")
         if fact not in FACTS[group]:
             raise ConditionError(f"`{group}.{fact}` is not a known fact; known are {_listed(group)}.")
+
+
+def _check_kinds(source: str) -> None:
+    """CEL says of things of different kinds that they differ; whoever writes such a thing means something else."""
+    code = _without_strings(source)
+    for match in (found for pattern in _EQUALLED for found in pattern.finditer(code)):
+        group, fact = "".join(match["fact"].split()).split(".")
+        kind, literal = type(EXAMPLES[0][group][fact]), match["literal"]
+        other = str if literal == '""' else bool if literal in {"true", "false"} else int
+        if kind is not other and kind in _KINDS:
+            instead = f'write `"…" in {group}.{fact}`' if kind is tuple else f"compare it with {_KINDS[kind]}"
+            raise ConditionError(f"`{group}.{fact}` is {_KINDS[kind]} and never {_KINDS[other]}; {instead}.")
 
 
 def _check_functions(functions: Iterable[str]) -> None:

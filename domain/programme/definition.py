@@ -5,7 +5,7 @@ in another. Every problem says where it is and what to do.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args, get_origin
 
@@ -65,7 +65,7 @@ def check_source(source: str) -> Checked:
         valid = Definition.model_validate(data)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        problems += [_from_format(detail) for detail in details]
+        problems += [_from_format(detail, data) for detail in details]
         problems += _sense_of_the_rest(data, details)
     else:
         definition = valid
@@ -161,11 +161,23 @@ def _in_order(problems: Iterable[ProgrammeProblem], data: Mapping[str, Any]) -> 
     return sorted(dict.fromkeys(problems), key=position)
 
 
-def _from_format(detail: ErrorDetails) -> ProgrammeProblem:
-    path = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+def _from_format(detail: ErrorDetails, data: Mapping[str, Any]) -> ProgrammeProblem:
+    detail = {**detail, "loc": tuple(_parts_in_source(detail, data))}
+    path = ".".join(str(part) for part in detail["loc"])
     write = _MESSAGES.get(detail["type"])
     message = detail["msg"] if write is None else write(detail)
     return ProgrammeProblem(path=path, message=message, severity=Severity.ERROR)
+
+
+def _parts_in_source(detail: ErrorDetails, data: Any) -> Iterator[int | str]:
+    """The parts of the path that stand in the source, and a key that is missing there: no names of kinds of values."""
+    here = data
+    for number, part in enumerate(detail["loc"], 1):
+        if isinstance(part, int) or (isinstance(here, dict) and part in here):
+            here = _step(here, str(part))
+            yield part
+        elif detail["type"] == "missing" and number == len(detail["loc"]):
+            yield part
 
 
 def _unknown_key(detail: ErrorDetails) -> str:

@@ -159,6 +159,21 @@ MISTAKES: Final[dict[str, Mistake]] = {
         "earning.6.when",
         "Types that do not go together",
     ),
+    "number that is never a text": Mistake(
+        "purchase.weekday <= 5",
+        'purchase.weekday == "Friday"',
+        "earning.7.when",
+        "`purchase.weekday` is a whole number and never text; compare it with a whole number.",
+    ),
+    "text that is in no list of numbers": Mistake(
+        'member.tier == "vip"', "member.tier in [4, 5]", "earning.3.when", "is text and never a whole number"
+    ),
+    "list that is never a text": Mistake(
+        'member.tags.exists(t, t == "bakery")',
+        '"bakery" == member.tags',
+        "segments.2.when",
+        'write `"…" in member.tags`',
+    ),
     "unknown group of facts": Mistake(
         "member.purchases > 0 &&", "mmber.purchases > 0 &&", "segments.1.when", "lapsed: `mmber` is not a known fact"
     ),
@@ -264,6 +279,15 @@ MISTAKES: Final[dict[str, Mistake]] = {
     ),
     "blank message": Mistake(
         'body: "Fresh bread is out at 8."', 'body: " "', "templates.win-back-1.en.body", "Must not be empty"
+    ),
+    "unknown key in a re-entry": Mistake(
+        "reentry: {cooldown: P60D}",
+        "reentry: {cooldwn: P60D}",
+        "cascades.2.reentry.cooldwn",
+        "win-back: Is not a known key; known here are cooldown. Did you mean `cooldown`?",
+    ),
+    "re-entry that is none": Mistake(
+        "reentry: {cooldown: P60D}", "reentry: sometimes", "cascades.2.reentry", "Must be one of 'once' or 'always'"
     ),
     "hours of a referral": Mistake(
         'minimum: "20.00", friend', 'minimum: "20.00", after: PT1H, friend', "referral.after", "has a time part"
