@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from domain.programme.cascade import GROUPS, SendStep, flat_steps, label_of, seconds_of
-from domain.programme.cascade_format import Cascade, StepSection, all_steps, conditions_in
+from domain.programme.cascade_format import REACTIONS, Cascade, StepSection, all_steps, conditions_in
 from domain.programme.cel import ConditionError
 from domain.programme.cel import check as check_condition
 from domain.programme.format import Definition
 
 MAX_LABELS: Final = 100
 MAX_DEPTH: Final = 5
+_EITHER: Final = frozenset(REACTIONS)
 LABEL: Final = re.compile(r"[a-zA-Z0-9\-_.~%]{1,50}")
 
 
@@ -24,7 +25,7 @@ def check_cascades(definition: Definition) -> Iterator[tuple[str, str]]:
         if any(depth > MAX_DEPTH for depth in _depths(cascade.steps, 1)):
             yield f"{path}.steps", f"Branches more than {MAX_DEPTH} deep; make it two cascades."
             continue
-        yield from _unreached(cascade.steps, f"{path}.steps")
+        yield from _unreached(cascade.steps, f"{path}.steps")[1]
         yield from _unheard(cascade.steps, f"{path}.steps")
         yield from _too_long(cascade, path)
         try:
@@ -67,27 +68,32 @@ def _depths(steps: Sequence[StepSection], depth: int) -> Iterator[int]:
         yield from _depths(step.else_, depth + 1)
 
 
-def _ends(steps: Sequence[StepSection]) -> bool:
-    """Whether every path through these steps ends the run."""
-    return any(_step_ends(step) for step in steps)
+def _unreached(
+    steps: Sequence[StepSection], path: str, heard: frozenset[str] = _EITHER
+) -> tuple[frozenset[str], list[tuple[str, str]]]:
+    """Whether a run that is still alive after the steps may have heard a reaction, or none; and what none reaches.
 
-
-def _step_ends(step: StepSection) -> bool:
-    if step.kind == "end":
-        return step.if_ is None and step.when is None
-    return step.kind == "branch" and bool(step.else_) and _ends(step.then) and _ends(step.else_)
-
-
-def _unreached(steps: Sequence[StepSection], path: str) -> Iterator[tuple[str, str]]:
-    ended = False
+    Before the steps it is `heard`. A reaction holds until the next message; silence until the next wait.
+    """
+    problems: list[tuple[str, str]] = []
     for index, step in enumerate(steps):
         here = f"{path}.{index}"
-        if ended:
-            yield here, "No path reaches this step: all end before it. Drop it, or the `end` before it."
-            return
-        yield from _unreached(step.then, f"{here}.then")
-        yield from _unreached(step.else_, f"{here}.else")
-        ended = _step_ends(step)
+        if not heard if step.if_ is None else step.if_ not in heard:
+            problems.append((here, "No path reaches this step: all end before it. Drop it, or the `end` before it."))
+        elif step.kind == "send":
+            heard = _EITHER
+        elif step.kind == "wait":
+            heard |= {"reaction"}
+        elif step.kind == "branch":
+            asked = frozenset({step.branch}) if step.branch in REACTIONS else None
+            then, found = _unreached(step.then, f"{here}.then", heard if asked is None else heard & asked)
+            other, more = _unreached(step.else_, f"{here}.else", heard if asked is None else heard - asked)
+            heard, problems = then | other, [*problems, *found, *more]
+        elif step.when is None:
+            heard = frozenset() if step.if_ is None else heard - {step.if_}
+        if problems and not heard:
+            break
+    return heard, problems
 
 
 def _unheard(steps: Sequence[StepSection], path: str, *, sent: bool = False) -> Iterator[tuple[str, str]]:

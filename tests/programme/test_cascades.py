@@ -76,6 +76,26 @@ SEND = {"send": "PUSH", "template": "win-back-1"}
             "steps.0.then.1",
             "No path reaches this step",
         ),
+        (
+            {"steps": [SEND, {"end": True, "if": "reaction"}, {"end": True, "if": "no_reaction"}, SEND]},
+            "steps.3",
+            "No path reaches this step",
+        ),
+        (
+            {"steps": [SEND, {"branch": "no_reaction", "then": [{"end": True, "if": "no_reaction"}, SEND]}]},
+            "steps.1.then.1",
+            "No path reaches this step",
+        ),
+        (
+            {"steps": [SEND, {"branch": "reaction", "then": [{"branch": "no_reaction", "then": [SEND]}]}]},
+            "steps.1.then.0.then.0",
+            "No path reaches this step",
+        ),
+        (
+            {"steps": [SEND, {"wait": "P1D"}, {"end": True, "if": "reaction"}, {**SEND, "if": "reaction"}]},
+            "steps.3",
+            "No path reaches this step",
+        ),
         ({"steps": [{**SEND, "if": "reaction"}]}, "steps.0.if", "nothing was sent before it"),
         (
             {"expires": "P3D", "steps": [SEND, {"wait": "P2D"}, {"wait": "P1D"}, SEND]},
@@ -106,6 +126,23 @@ def test_a_mistake_in_a_cascade_is_told_with_its_place_and_remedy(
     assert len(told) == 1, checked.problems
     assert remedy in told[0].message
     assert checked.definition is None
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [SEND, {"end": True, "if": "no_reaction"}, {"wait": "P1D"}, {**SEND, "if": "reaction"}],
+        [SEND, {"end": True, "if": "reaction"}, {"wait": "P1D"}, {**SEND, "if": "reaction"}],
+        [SEND, {"end": True, "if": "reaction"}, SEND, {"wait": "P1D"}, {**SEND, "if": "reaction"}],
+        [SEND, {"end": True, "if": "reaction", "when": "member.points > 0"}, {**SEND, "if": "reaction"}],
+        [SEND, {"branch": "reaction", "then": [{"end": True}]}, SEND],
+    ],
+    ids=range(5),
+)
+def test_a_step_that_some_path_reaches_is_no_mistake(example_source: str, steps: list[Mapping[str, Any]]) -> None:
+    checked = check_source(with_cascade(example_source, steps=steps))
+
+    assert checked.definition is not None, checked.problems
 
 
 @pytest.mark.parametrize(
