@@ -99,11 +99,15 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """`reason` is the carrier's word for it, for the run's history; `retry_at` comes with RETRY and AMBIGUOUS."""
+    """`reason` is the carrier's word for it, for the run's history; `retry_at` comes with RETRY and AMBIGUOUS.
+
+    `asked` is False where the carrier's server was not asked at all: that is no try.
+    """
 
     fate: Fate
     reason: str
     retry_at: datetime | None = None
+    asked: bool = True
 
 
 class Carrier(Protocol):

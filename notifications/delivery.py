@@ -179,7 +179,7 @@ def answered(attempt: Attempt, outcome: Outcome) -> Attempt:
         state=outcome.fate.value,
         reason=outcome.reason,
         retry_at=outcome.retry_at,
-        tries=attempt.tries,
+        tries=attempt.tries if outcome.asked else attempt.tries - 1,
     )
 
 

@@ -35,6 +35,8 @@ from notifications.run import Claim, Run, RunEvent, run_from, with_event
 from notifications.scene import Scene, conditions_of, has_goal, message_of
 
 MAX_TRIES: Final = 20
+"""After so many, what certainly was not sent is tried once in :data:`RARELY`, and what is ambiguous no more."""
+RARELY: Final = timedelta(hours=1)
 RETRY: Final = timedelta(seconds=10)
 
 
@@ -278,9 +280,9 @@ async def _settle(
     if delivery.channel is not Channel.INBOX and not delivery.may_have_come:
         await give_back(office.store, run.member, _caps(cascade, scene, delivery.channel), delivery=send.delivery)
     waiting = [
-        attempt.retry_at or now + RETRY
+        _again_at(attempt, now=now)
         for attempt in attempts
-        if _may_go_again(attempt, cascade) and (attempt.retry_at or now + RETRY) < delivery.message.expires_at
+        if _may_go_again(attempt, cascade) and _again_at(attempt, now=now) < delivery.message.expires_at
     ]
     if delivery.channel is not Channel.INBOX and waiting and given_up is None:
         reason = next(attempt.reason for attempt in attempts if _may_go_again(attempt, cascade))
@@ -309,9 +311,14 @@ async def _settle(
 
 def _may_go_again(attempt: Attempt, cascade: CompiledCascade) -> bool:
     """Whether it may be tried once more: certainly not sent, or ambiguous and worth a second visible try."""
-    if attempt.tries >= MAX_TRIES:
-        return False
-    return attempt.state == Fate.RETRY or (attempt.state == Fate.AMBIGUOUS and cascade.category != "MARKETING")
+    is_worth_it = attempt.tries < MAX_TRIES and cascade.category != "MARKETING"
+    return attempt.state == Fate.RETRY or (attempt.state == Fate.AMBIGUOUS and is_worth_it)
+
+
+def _again_at(attempt: Attempt, *, now: datetime) -> datetime:
+    """When it is tried once more."""
+    again_at = attempt.retry_at or now + RETRY
+    return again_at if attempt.tries < MAX_TRIES else max(again_at, now + RARELY)
 
 
 def _after(send: Send, channel: Channel) -> Send | None:

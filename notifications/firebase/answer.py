@@ -87,7 +87,7 @@ def judge(answer: Answer) -> Verdict:  # noqa: C901 -- a case for each row of th
                 fate=Fate.RETRY,
                 reason="QUOTA_EXCEEDED",
                 scope=Scope.DEVICE if _quota_is_of_a_device(answer.body) else Scope.PROJECT,
-                wait_seconds=QUOTA_FLOOR_SECONDS if asked is None else asked,
+                wait_seconds=asked or QUOTA_FLOOR_SECONDS,
             )
         case status if status < 300 or status >= 500:  # noqa: PLR2004 -- HTTP
             return Verdict(

@@ -151,6 +151,25 @@ async def test_a_quota_is_kept_for_whom_it_is_of_and_never_past_the_messages_end
     assert sorted(phones.titles(f"fid-{free}")) == ["brief", "long", "long"]
 
 
+async def test_what_was_not_sent_is_tried_until_its_end_however_long_firebase_is_away(
+    post: Shop, phones: Phones
+) -> None:
+    await publish(post, a_cascade("news"), a_cascade("short", push("short", expires="PT30H")))
+    for kind in ("QUOTA_OF_DEVICE", "UNAUTHENTICATED"):
+        member = await a_member(post, {"kind": kind, "times": None}, phones=phones)
+        for activity in ("news", "short"):
+            await tell(post, member, activity)
+        await later(post, days=2)
+        assert phones.titles(f"fid-{member}") == []
+
+        phones.script(f"fid-{member}")
+        await later(post, hours=3)
+
+        news, short = await the_run(post, member, "news"), await the_run(post, member, "short")
+        assert (phones.titles(f"fid-{member}"), said(news)[-2:]) == (["news"], ["sent by PUSH", "done"]), kind
+        assert said(short)[-2:] == ["not sent: not sent before the message expired", "done"], kind
+
+
 async def test_wrong_keys_pause_the_iphones_or_all_and_delete_nothing(post: Shop, phones: Phones) -> None:
     await publish(post, a_cascade("news"))
     iphone = await a_member(post, {"kind": "THIRD_PARTY_AUTH_ERROR"}, phones=phones, platform="IOS")

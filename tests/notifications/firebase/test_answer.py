@@ -75,6 +75,13 @@ def test_an_old_answer_that_names_the_registration_in_words_is_read() -> None:
     assert verdict.fate is Fate.GONE
 
 
+@pytest.mark.parametrize("retry_after", [None, "0", "Thu, 26 Nov 2026 11:00:00 GMT", "soon"])
+def test_a_quota_that_names_no_time_to_come_is_left_alone_for_a_minute(retry_after: str | None) -> None:
+    verdict = judge(answer(429, retry_after=retry_after))
+
+    assert (verdict.fate, verdict.wait_seconds) == (Fate.RETRY, 60.0)
+
+
 @given(st.integers(200, 599), st.dictionaries(st.just("error"), JSON), st.none() | st.text(max_size=40))
 def test_every_answer_has_a_verdict(status: int, body: dict[str, Any], retry_after: str | None) -> None:
     verdict = judge(answer(status, body, retry_after))
