@@ -1,4 +1,4 @@
-"""Who calls, and what each kind of caller may touch: the one place that decides it.
+"""Who is calling, and what each kind of caller may touch: the one place that decides it.
 
 `TABLE` holds a requirement for every field of the root types and for the fields of objects that are not open
 to everybody who sees the object, as the contract's descriptions state them. `guard_schema` installs the check

@@ -1,4 +1,4 @@
-"""Activities: what a member did beside buying, reported by himself, by a partner or by staff, as the programme allows.
+"""Activities: what a member did besides buying, reported by him, by a partner or by staff, as the programme allows.
 
 Staff report with the scope for corrections, since an activity gives value by hand.
 """

@@ -1,4 +1,4 @@
-"""How a member lets a partner app in, and shows it the door (DESIGN §5).
+"""How a member lets a partner app in, and shows it the door again (DESIGN §5).
 
 The consumer app is the authorization screen of OAuth: it shows what a partner asks for, calls `authorizeApp`, and
 opens the address that comes back.

@@ -1,4 +1,4 @@
-"""What an entry awarded beside value: badges, vouchers, stamps, streaks, challenges, a tier."""
+"""What an entry awarded besides value: badges, vouchers, stamps, streaks, challenges, a tier."""
 
 import strawberry
 

@@ -1,4 +1,4 @@
-"""Badges: the programme's, and how far a member is with each."""
+"""Badges: those of the programme, and how far a member has come with each."""
 
 from datetime import datetime
 

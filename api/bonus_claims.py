@@ -1,4 +1,4 @@
-"""Claiming a growing bonus: what it is worth now becomes cashback."""
+"""Claiming a growing bonus: what it is worth at the moment becomes cashback."""
 
 from functools import partial
 from typing import Annotated, Final

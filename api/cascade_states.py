@@ -1,4 +1,4 @@
-"""The switch of a cascade, or of all of them."""
+"""The switch of a cascade, or of all cascades."""
 
 import strawberry
 

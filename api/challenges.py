@@ -1,4 +1,4 @@
-"""Challenges that run at the instant of reading, and how far a member is with each."""
+"""Challenges that are running at the instant of reading, and how far a member has come with each."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What every resolver is given: who calls, when it is, in which language, and the wallet to act on.
+"""What every resolver is given: who is calling, the instant, the language, and the wallet to act on.
 
 One `Context` is made per request, after the clock was read once, so that all of a request happens at one
 instant. `Services` is built once per process by whoever starts it and is the same for all requests.

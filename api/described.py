@@ -1,4 +1,4 @@
-"""A field with a resolver and a description, typed: Strawberry's own decorator forgets the function's type."""
+"""A field with a resolver and a description, typed: Strawberry's own decorator loses the function's type."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

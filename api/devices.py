@@ -1,4 +1,4 @@
-"""Devices: where a member's push messages go, registered by the app on his phone at each start."""
+"""Devices: where a member's push messages go. The app on his phone registers itself at each start."""
 
 import re
 from datetime import datetime

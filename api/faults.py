@@ -1,4 +1,4 @@
-"""Faults: what is wrong with an input, collected while it is read, so that all of it is told at once.
+"""Faults: what is wrong with an input, collected while reading it, so that everything is reported at once.
 
 Reading goes on after a fault with a harmless value in its place; `problem` then says whether to stop. Nothing
 has been decided by then, so nothing is kept (SEMANTICS §1.3).

@@ -1,4 +1,4 @@
-"""Feedback: what a member thinks, with what the programme gives for telling."""
+"""Feedback: what a member thinks, and what the programme gives for saying so."""
 
 from typing import Final
 

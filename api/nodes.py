@@ -1,4 +1,4 @@
-"""`node(id:)`: anything that has an id, under the same access as everywhere else."""
+"""`node(id:)`: anything that has an id, with the same access as everywhere else."""
 
 import strawberry
 

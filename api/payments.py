@@ -1,4 +1,4 @@
-"""Payments at the till out of the member's money: authorize, capture, void, refund.
+"""Payments at the till from the member's money: authorize, capture, void, refund.
 
 A hold goes by the id of its HOLD entry and a payment taken at once by that of its CHARGE entry; what was captured may
 be refunded by the id of its CAPTURE entry, too. A partner knows only its own. Taking value needs the member there, or

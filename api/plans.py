@@ -1,4 +1,4 @@
-"""Plans, as the contract shows them: the one that the member is in, and until when it is paid."""
+"""Plans, as the contract shows them: the one that the member is in, and how long it is paid for."""
 
 from datetime import datetime
 

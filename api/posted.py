@@ -1,4 +1,4 @@
-"""What mutations answer: the entry that was posted and the member with the wallet after it, or a problem."""
+"""What mutations answer with: the posted entry and the member's wallet after it, or a problem."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar

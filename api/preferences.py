@@ -1,4 +1,4 @@
-"""Preferences: when and on which channels a member wants to be left in peace."""
+"""Preferences: when, and on which channels, a member wants to be left in peace."""
 
 import re
 from datetime import datetime, time

@@ -1,4 +1,4 @@
-"""The contract's problems as GraphQL types, and the way from the domain's problem values to them.
+"""The contract's problems as GraphQL types, and how the domain's problem values become them.
 
 A result union names the types that it may answer with; `told` answers with one of them. Programme problems
 have no value in the journal, so they are made by the module of the programme itself.

@@ -1,4 +1,4 @@
-"""What a member changes of his profile; what is left out stays as it is, and null forgets it."""
+"""Changes that a member makes to his profile: what is left out stays as it is, and null clears a field."""
 
 from typing import Annotated, Final
 

@@ -1,4 +1,4 @@
-"""Profiles: what a member told of himself, read with all that is wrong with it."""
+"""Profiles: what a member has told about himself, read together with everything that is wrong with it."""
 
 import re
 from datetime import date

@@ -1,4 +1,4 @@
-"""Redemptions: points for a reward's voucher, by the member or by the till for him, and giving a voucher back.
+"""Redemptions: points for a reward's voucher, by the member or by the till for him; and giving a voucher back.
 
 A reward with limited stock goes through the joint commit with its stock, any other through the ledger alone.
 """

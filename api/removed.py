@@ -1,4 +1,4 @@
-"""What is answered for something that is not there any more, whether it was there before or not."""
+"""What is answered for something that is gone, whether or not it was ever there."""
 
 import strawberry
 

@@ -1,4 +1,4 @@
-"""Rewards, as the contract shows them: to everybody as the programme has them, to a member with what blocks him.
+"""Rewards, as the contract shows them: to everybody as they are, and to a member with what blocks him.
 
 Cheapest first, so that pages neither skip nor repeat when the next version of the programme comes in between.
 """

@@ -1,4 +1,4 @@
-"""A member's rights over his data: to take it away, and to be forgotten (SEMANTICS §9.5)."""
+"""A member's rights over his data: to take it with him, and to be forgotten (SEMANTICS §9.5)."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What only a sandbox has: signing in as anybody, staff tokens for the asking, and the clock's hand.
+"""What only a sandbox has: signing in as anybody, staff tokens on request, and a clock that can be moved.
 
 These types are not part of the schema of any other mode.
 """

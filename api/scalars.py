@@ -1,4 +1,4 @@
-"""The contract's scalars: how each is written on the wire, and which Python value it is inside.
+"""The contract's scalars: how each is written on the wire, and which Python value stands for it.
 
     DateTime        datetime, aware UTC, milliseconds      Date             date
     Long            Long (int)                             Decimal          Decimal (str, plain decimal)

@@ -1,4 +1,4 @@
-"""The schema: the nouns put together. A sandbox has a few fields more; production does not know them at all."""
+"""The schema: all nouns together. A sandbox has a few more fields, which production does not know at all."""
 
 from functools import cache
 from typing import Any

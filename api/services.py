@@ -1,4 +1,4 @@
-"""What a process opens before it works, in the right order, and closes after it.
+"""What a process opens before it works, in the right order, and closes afterwards.
 
 Every command that touches members' value goes through here, so that indexes stand before traffic, a programme
 is in force before a rule is asked for, and the clock is the mode's.

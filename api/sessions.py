@@ -1,4 +1,4 @@
-"""Sessions: what a phone is given when its member signs in, how it stays signed in, and how it ends."""
+"""Sessions: what a phone gets when its member signs in, how it stays signed in, and how that ends."""
 
 from dataclasses import replace
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A dry run of a cascade for one member: as a query for staff, and in lines for a terminal."""
+"""A dry run of a cascade for one member: as a query for staff, and as lines for a terminal."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A member who is not linked to the partner that acts: it is told his id and what it did, and no more (SEMANTICS §9.2).
+"""A member who is not linked to the acting partner: it learns his id and what it did, and no more (SEMANTICS §9.2).
 
 A partner comes to such a member by a voucher's code, by a purchase or a payment of its own after the link has ended,
 and by a key that it used before. The contract lets neither `member` nor `entry` be null, so an operation that asks for

@@ -1,4 +1,4 @@
-"""Streaks: how long a member has kept one up, at the instant of the request, and what an entry made of it."""
+"""Streaks: how long a member has kept one up, at the instant of the request, and what an entry did to it."""
 
 from datetime import datetime
 from enum import StrEnum

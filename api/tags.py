@@ -1,4 +1,4 @@
-"""What staff note of a member, for rules and segments to go by."""
+"""Tags: what staff note about a member, for rules and segments to use."""
 
 from typing import Annotated
 

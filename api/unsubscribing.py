@@ -1,4 +1,4 @@
-"""Where a mail program leaves a mailing for its reader: POST /unsubscribe/… (RFC 8058), without a login.
+"""Where a mail program unsubscribes its reader: POST /unsubscribe/… (RFC 8058), without a login.
 
 A GET changes nothing, since filters of mail look at every address in a message; it shows a page with one button. The
 answers are the same whoever the member is, and whether he had left already.

@@ -1,4 +1,4 @@
-"""Using a voucher at a till: its code is looked at, then used on a receipt, once.
+"""Using a voucher at a till: its code is looked up, then used on a receipt, once.
 
 A client that shows five wrong codes within a minute is slowed down, over all processes and by the one clock
 (SEMANTICS §5.5). A code in a purchase is not counted: it works for the member of that purchase alone.

@@ -1,4 +1,4 @@
-"""Vouchers, as the contract shows them: what they are good for, in the reader's language, and their status now."""
+"""Vouchers, as the contract shows them: what they are good for, in the reader's language, and their status."""
 
 from datetime import datetime
 from decimal import Decimal as Exact

@@ -1,4 +1,4 @@
-"""The wallet, live: every entry with the wallet that it made, from a version on."""
+"""The wallet, live: every entry from a version on, each with the wallet that it made."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

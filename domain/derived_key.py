@@ -1,4 +1,4 @@
-"""Keys for different purposes out of the one secret that the operator sets.
+"""Keys for different purposes, derived from the one secret that the operator sets.
 
 Each purpose has its own key, so that what one of them leaks says nothing about another (NIST SP 800-108, in
 its shortest form: one block of HMAC-SHA256 over the purpose).

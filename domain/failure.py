@@ -1,4 +1,4 @@
-"""What ends a program before it is done, told to whoever started it."""
+"""What ends a program early, with a message for whoever started it."""
 
 
 class Failure(Exception):  # noqa: N818 -- says what is the case

@@ -1,1 +1,1 @@
-"""Signals in, messages out; and the worker that does what happens later."""
+"""Signals in, messages out; and the worker, which does what happens later."""

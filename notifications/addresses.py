@@ -1,4 +1,4 @@
-"""The addresses of a member's profile, as endpoints: an EMAIL needs his e-mail address, an SMS his phone's number."""
+"""The addresses in a member's profile, as endpoints: EMAIL needs an e-mail address, SMS a phone number."""
 
 from domain.members.member import Profile
 from notifications.channel import Channel, Endpoint, EndpointKind

@@ -1,4 +1,4 @@
-"""Moving a sandbox's clock: all that falls due on the way is done, in order, before the move is over (DESIGN §4).
+"""Moving a sandbox's clock: everything that falls due on the way is done, in order, before the move ends (DESIGN §4).
 
 Any number of callers and workers may run at once, since all that is done is idempotent.
 

@@ -1,4 +1,4 @@
-"""What comes next, of every kind, found in one round trip: for a sandbox's clock that is to move, and for workers.
+"""What comes next, of every kind, found in one round trip: for a sandbox's clock about to move, and for workers.
 
 Each kind of thing that falls due stands in a collection with an index on slot and instant. One aggregation takes the
 first of each. A run of a paused cascade is on the agenda too: PAUSE says that there may be some.

@@ -1,4 +1,4 @@
-"""An alarm: something that no retry mends and a person must look at, told in the log and counted for Prometheus."""
+"""An alarm: something that no retry repairs and a person must look at, logged and counted for Prometheus."""
 
 from typing import Any, Final
 

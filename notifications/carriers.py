@@ -1,4 +1,4 @@
-"""The carriers that a process sends with, one for each channel that the settings give it."""
+"""The carriers that a process sends with: one for each channel that the settings provide."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager

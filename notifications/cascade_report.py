@@ -1,4 +1,4 @@
-"""What cascades came to over a time: runs, messages, goals, and the goals of the held out (SEMANTICS §10.11).
+"""The results of cascades over a period: runs, messages, goals, and the goals of the held out (SEMANTICS §10.11).
 
 Runs are counted by when they started, messages by when they went out. Members who were erased are in neither any more.
 """

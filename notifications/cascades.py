@@ -1,4 +1,4 @@
-"""Cascades at work: everything that is to be heard and sent at one instant, in order, for workers and for the clock.
+"""Cascades at work: everything to be heard and sent at one instant, in order, for workers and for the clock.
 
 Signals first, so that a goal comes before the send that it forbids, and recalls; then dates; then runs that are due,
 whose first steps may be due at the same instant. What of it there is stands on the agenda

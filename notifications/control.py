@@ -1,4 +1,4 @@
-"""The switches: a cascade, or all of them, can be paused, stopped and let go on, within a second everywhere.
+"""The switches: one cascade, or all of them, can be paused, stopped and resumed, everywhere within a second.
 
 PAUSED holds the clocks of the runs there are and starts none: when it is over, every wait goes on with the time that
 was left. STOPPED ends them; one that slipped past is ended when it is due, since it is kept when a cascade was stopped

@@ -1,4 +1,4 @@
-"""Dates that come to a member: so many days without a purchase, points about to expire, a birthday … (SEMANTICS §10.1).
+"""Dates that come to a member: days without a purchase, points about to expire, a birthday … (SEMANTICS §10.1).
 
 They are computed from the wallet and the profile whenever either moved; the earliest to come is armed on the member's
 recipient (:mod:`notifications.recipient`) and found by its index, so that nobody is searched for dates. A date has an

@@ -1,4 +1,4 @@
-"""A delivery: one logical message of a step, from before its first attempt to what the phone said of it.
+"""A delivery: one logical message of a step, from before its first attempt to what the phone reported about it.
 
 Its id is the message's everywhere: in the inbox, as tag and collapse id on the phone, in reports. It is stored before
 the first attempt and after each answer, endpoint by endpoint, so whoever comes after a crash knows what may have been

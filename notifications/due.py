@@ -1,4 +1,4 @@
-"""What falls due on members' value, found and done: for the worker, and for a sandbox's clock on its way.
+"""What falls due on members' value, found and done: for the worker, and for a sandbox's clock that is moved.
 
 Wallets to settle, referrals to reward, birthdays to keep, payments to take up at the provider. Each is idempotent,
 whoever does the same at once.

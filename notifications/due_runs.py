@@ -1,4 +1,4 @@
-"""Due runs: found, and each taken as far as it goes at one instant, those of many members together.
+"""Due runs: found, and each taken as far as it goes at one instant, many members together.
 
 What several members need is read at once. One member is the business of one task at a time; whoever's turn raises is
 set aside and harms no other (:mod:`notifications.setback`). What becomes of a send that is at hand is decided in

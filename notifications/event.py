@@ -1,4 +1,4 @@
-"""What an entry of the journal is to cascades: an event by its kind, with facts of its own (SEMANTICS §10.1)."""
+"""What an entry of the journal means to cascades: an event named by its kind, with its own facts (SEMANTICS §10.1)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What fills the variables of a message, at the moment of sending (SEMANTICS §10.15).
+"""What the variables of a message are filled with, at the moment of sending (SEMANTICS §10.15).
 
 The table of them is :mod:`domain.programme.variables`. What the member has not got, or has no more, is left out.
 """

@@ -1,4 +1,4 @@
-"""Signals come in: runs start, reach their goal, are reacted to, end (SEMANTICS §10.1 to §10.6).
+"""Signals come in, and runs start, reach their goal, are reacted to, or end (SEMANTICS §10.1 to §10.6).
 
 A member's signals are the entries of his journal after the last one heard, the stored ones that are pending, and the
 dates that came. All are heard member by member. Whatever is stored on the way is idempotent, and that it was heard is

@@ -1,4 +1,4 @@
-"""A carrier for a sandbox: it writes down that a message would have gone out, and nothing of the member."""
+"""A carrier for a sandbox: it logs that a message would have been sent, and nothing about the member."""
 
 from datetime import datetime
 

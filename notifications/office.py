@@ -1,4 +1,4 @@
-"""What every part of the engine's outer half is given: the store, the clock, the programme, the carriers.
+"""What every effectful part of the cascades is given: the store, the clock, the programme, the carriers.
 
 One per process and event loop. What is decided about one member is decided by one task of the process at a time;
 across processes the revisions of runs and recipients see to it.

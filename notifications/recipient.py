@@ -1,4 +1,4 @@
-"""A recipient: what cascades must know of a member beside his runs, in one document that decisions are written on.
+"""A recipient: what cascades must know about a member besides his runs, in one document that decisions are written on.
 
 `sequence` is how far into his journal signals were heard; an entry after it is heard again, and what starts by it
 starts once. The next date that comes to him is armed in `due_at`. The places of frequency caps stand here too

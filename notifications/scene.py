@@ -1,4 +1,4 @@
-"""A scene: what is known of a member at the instant of his sends, what they are judged by, and what they would say.
+"""A scene: what is known about a member at the instant of his sends, to judge them by and to fill them with.
 
 It is read once for all of the member's runs that are due, and nothing is written here: what sends and what only tells
 what would be sent (:mod:`notifications.simulation`) judge alike.

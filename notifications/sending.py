@@ -1,4 +1,4 @@
-"""A send that is at hand: judged, claimed, reserved, rendered, sent, and what came of it stored.
+"""A send that is at hand: judged, claimed, reserved, rendered, sent, and its result stored.
 
 The order of a send, and what a crash after each step leaves (docs/decisions/a-send-is-claimed-on-its-run.md):
 

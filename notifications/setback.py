@@ -1,4 +1,4 @@
-"""A setback: a member, or a run of his, whose turn raised is set aside with an alarm, and taken up again later.
+"""A setback: a member, or one of his runs, whose turn failed is set aside with an alarm and taken up again later.
 
 He harms no other and is not lost: until when he is left alone stands in the store, by the server's real time, grows
 with each setback, and goes when a turn succeeds. A failure of the database is nobody's setback; it is raised. The log

@@ -1,4 +1,4 @@
-"""A simulation: what a cascade would send a member, when, and why not, if its signal came. Nothing is written.
+"""A simulation: what a cascade would send a member if its signal came, when, and why not. Nothing is written.
 
 The run goes through the engine that real runs go through, and each send is judged on the member as he stands: his
 consents, preferences, phones, caps and language now, his wallet and quiet hours at the instant of the send. What he may

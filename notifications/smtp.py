@@ -1,4 +1,4 @@
-"""E-mail over SMTP: one message to one address, and what the server said of it as an outcome.
+"""E-mail over SMTP: one message to one address, and the server's answer as an outcome.
 
 The replies of RFC 5321 become fates: 4xx is tried again, 5xx about the address ends the address, every other 5xx is
 about us. Until the message itself is on its way nothing was sent; from then to the server's answer nobody knows. No

@@ -1,4 +1,4 @@
-"""What a message says to one member: the template of the programme, in his language, filled with what he has."""
+"""What a message says to one member: the programme's template, in his language, filled with his values."""
 
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo

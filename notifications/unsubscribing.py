@@ -1,4 +1,4 @@
-"""Leaving a mailing by one click in the mail program (RFC 8058): the address in a message, and what a click does.
+"""Unsubscribing by one click in the mail program (RFC 8058): the address in a message, and what a click does.
 
 The address names the message and is signed, so nobody can make one, and it tells nothing of the member. Whoever has it
 may use it as often as he likes; what it does is to withdraw the MARKETING consent of the member whom it was sent to.

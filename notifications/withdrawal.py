@@ -1,4 +1,4 @@
-"""What a member's withdrawn consent ends: the trace of his transitions at once, and by a signal the runs that need it.
+"""What withdrawing a consent ends: the trace of transitions at once, and by a signal the runs that need it.
 
 No send slips through in between: each asks for the consents that it needs once more (SEMANTICS §10.8). So whoever
 died between the two steps has nothing sent, and the same withdrawal again finishes them.

@@ -1,4 +1,4 @@
-"""Identity: who somebody else says that a person is, in an identity token that is then traded for a session.
+"""Identity: who an issuer says that a person is, in an identity token that is then traded for a session.
 
 Tokens come from outside, so their times are judged by the machine's own clock, not by a sandbox's, which may stand
 in another year. What the issuer says of the person becomes his profile on first sight, as far as it can be taken.

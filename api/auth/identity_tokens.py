@@ -1,4 +1,4 @@
-"""Identity tokens: which of the settings' issuers a token is from, and whom it names.
+"""Identity tokens: which of the configured issuers a token is from, and whom it names.
 
     Firebase Auth     by firebase-admin, for the project of WALLET_FIREBASE_PROJECT or of the credentials
     OpenID Connect    the issuers of WALLET_OIDC_ISSUERS (api.auth.oidc)

@@ -1,4 +1,4 @@
-"""OAuth 2 for partner apps: tokens, their end, what they are good for, and how a client finds its way.
+"""OAuth 2 for partner apps: issuing, revoking and introspecting tokens, and the metadata that clients need.
 
     client_credentials   RFC 6749 §4.4        what the app does for itself
     authorization_code   RFC 6749 §4.1, 7636  what it does as a member who let it in; the consumer app is the screen

@@ -1,4 +1,4 @@
-"""Which partner app calls an endpoint of OAuth, and the proof of it.
+"""Which partner app is calling an OAuth endpoint, and the proof of it.
 
     client_secret_basic   the secret in the Authorization header     RFC 6749 §2.3.1
     client_secret_post    the secret in the form                     RFC 6749 §2.3.1

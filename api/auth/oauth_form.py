@@ -1,4 +1,4 @@
-"""What goes in and out of OAuth's endpoints: a form, JSON that nobody stores, and refusals by RFC 6749 §5.2."""
+"""What OAuth's endpoints take and return: a form, JSON that nobody stores, and errors by RFC 6749 §5.2."""
 
 from typing import Final
 from urllib.parse import parse_qsl

@@ -1,4 +1,4 @@
-"""OpenID Connect: identity tokens of the issuers that the settings name (Core §3.1.3.7, Discovery, RFC 7517).
+"""OpenID Connect: identity tokens of the configured issuers (Core §3.1.3.7, Discovery, RFC 7517).
 
 An issuer's keys are found by its discovery document and kept for an hour; where it does not answer they are used for
 a day. A token with an unknown `kid` has them read again at once, for issuers change keys without notice, but not more

@@ -1,4 +1,4 @@
-"""Public keys as JWKs (RFC 7517), of whoever signs for us to verify: which are taken, and what they come to."""
+"""Public keys as JWKs (RFC 7517), for verifying others' signatures: which are accepted, and how they are read."""
 
 from collections.abc import Mapping
 from typing import Final

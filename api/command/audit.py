@@ -1,4 +1,4 @@
-"""`wallet audit`: the audit behind a progress bar, and in words what it found."""
+"""`wallet audit`: runs the audit behind a progress bar, and prints what it found."""
 
 from api.command.screen import SCREEN, progress_of
 from domain.ledger.audit import AuditReport, audit

@@ -1,4 +1,4 @@
-"""`make run`: a sandbox that has lived through a year, and what to try on it, in one command.
+"""`make run`: a sandbox that has lived through a year, and what to try in it, in one command.
 
 It starts the server as a process of its own, brings in the sample's receipts as a till does, and prints where
 to look and tokens to use. What it made stays in the data folder, so that the second start goes on from there.

@@ -1,4 +1,4 @@
-"""A till that brings in receipts: the partner API's client behind `wallet replay`.
+"""A till that replays receipts: the partner API's client behind `wallet replay`.
 
 It speaks to the server as any partner does, by OAuth and GraphQL over one kept connection, in the order of the
 receipts. Every key is made of what it is for, so that a second replay posts nothing. Where the server is a

@@ -1,4 +1,4 @@
-"""What long commands show a person: a progress bar that moves, and what became of a replay, in a few lines.
+"""What long commands show: a moving progress bar, and the outcome of a replay in a few lines.
 
 Where the output is no terminal there is no bar, only the outcome.
 """

@@ -1,4 +1,4 @@
-"""How a process that runs until it is told to stop hears of that."""
+"""How a process that runs until it is told to stop learns that it was."""
 
 import asyncio
 import multiprocessing

@@ -1,4 +1,4 @@
-"""The worker: a process that works off what falls due, from start to a graceful end."""
+"""The worker: a process that does what falls due, from start to a graceful end."""
 
 import asyncio
 from typing import Final

@@ -1,4 +1,4 @@
-"""The HTTP application: every path of it, over services that whoever starts it has opened."""
+"""The HTTP application: all of its paths, over services that whoever starts it has opened."""
 
 from collections.abc import Sequence
 from typing import Final

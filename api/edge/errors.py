@@ -1,4 +1,4 @@
-"""What a caller is told when something goes wrong, and what is kept from him.
+"""What a caller is told when something goes wrong, and what is withheld.
 
     ExposedError            fit to be shown: carries a code
     ├── AccessError         UNAUTHENTICATED, FORBIDDEN               (api.access)

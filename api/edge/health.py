@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can serve, and its numbers: /live, /ready and /metrics."""
+"""Whether the process is alive, whether it can serve, and its numbers: /live, /ready and /metrics."""
 
 import asyncio
 from typing import Final

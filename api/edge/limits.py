@@ -1,4 +1,4 @@
-"""How large a document may be, judged before it is validated, so that refusing costs next to nothing.
+"""How large a document may be, judged before validation, so that refusing one costs next to nothing.
 
 Tokens are counted while the document is parsed, everything else in one walk over the parsed document that
 expands fragments, once each, without recursion. Depth counts fields from the root's on, the leaf included: `{

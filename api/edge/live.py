@@ -1,4 +1,4 @@
-"""What stays open: the streams of this process, and the reasons for which they end.
+"""Open streams: those of this process, and the reasons why they end.
 
 A stream belongs to a caller and lives no longer than his token, by the wallet's clock, and than his session; a process
 that stops ends all of them. One task looks after all streams, once a second, and only while there are any.

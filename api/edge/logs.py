@@ -1,4 +1,4 @@
-"""What operators read: one line for each event, with its fields, to standard error.
+"""What operators read: one line with its fields for each event, on standard error.
 
 JSON where a machine collects it, colours where a person looks on. Nothing personal is logged: an event names
 members by id at most.

@@ -1,4 +1,4 @@
-"""The schema as operations run on it: guarded, and read and fed without the detours that Strawberry takes.
+"""The schema as operations run on it: guarded, and without the detours that Strawberry takes.
 
 A schema is prepared once, however many applications share it.
 """

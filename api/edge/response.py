@@ -1,4 +1,4 @@
-"""The HTTP response of a GraphQL request: its status, what may be kept of it and by whom, compression.
+"""The HTTP response to a GraphQL request: its status, who may cache it, compression.
 
 As ``application/graphql-response+json`` the status says what happened (400, 401, 403, 503 …); as
 ``application/json`` a well-formed request is answered with 200. A query by GET whose document was named by its

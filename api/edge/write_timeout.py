@@ -1,4 +1,4 @@
-"""Connections whose client does not read: they are cut off, so that nothing is held for them.
+"""Connections whose client does not read are cut off, so that nothing is held for them.
 
 uvicorn waits for ever for a client to take what was written, also once it has closed. Here a connection on which less
 than `LEAST_READ_BYTES` went out within `STALLED_SECONDS` is aborted. A slow client that reads on is left alone.

@@ -1,4 +1,4 @@
-"""GraphQL over WebSocket at `/graphql/ws`: the protocol graphql-transport-ws, for all kinds of operation.
+"""GraphQL over WebSocket at `/graphql/ws`: the protocol graphql-transport-ws, for every kind of operation.
 
 `connection_init` brings the access token as `{"Authorization": "Bearer …"}`; a native client may send the header
 instead. What is open is closed with 4403 when the token ends or its session is ended: get another token, connect

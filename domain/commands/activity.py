@@ -1,4 +1,4 @@
-"""Activities and feedback: what a member did beside buying, and what the programme gives for it.
+"""Activities and feedback: what a member did besides buying, and what the programme gives for it.
 
 An activity counts only if a rule in force names its type and who may report it, or a mechanism names its type. What
 conditions may read of it is its type and its plain attributes; of these nothing is kept but the checksums of the

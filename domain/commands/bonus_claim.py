@@ -1,4 +1,4 @@
-"""Claiming a growing bonus: its whole worth of this moment becomes cashback (SEMANTICS §7)."""
+"""Claiming a growing bonus: all that it is worth at the moment becomes cashback (SEMANTICS §7)."""
 
 from domain.ledger.bonus import worth_minor
 from domain.ledger.draft import Draft, Situation

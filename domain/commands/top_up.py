@@ -1,4 +1,4 @@
-"""Paid money into the wallet: at a till, or confirmed by the payment provider (SEMANTICS §6).
+"""Paid money coming into the wallet: at a till, or confirmed by the payment provider (SEMANTICS §6).
 
 Paid money never expires and never mixes with promotional value: what a top-up earns is a lot of its own.
 """

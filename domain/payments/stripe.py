@@ -1,4 +1,4 @@
-"""Stripe, by its own library; no other file imports it.
+"""Stripe, through its own library; no other file imports it.
 
 One asynchronous client per process, with a limit on every wait; the library repeats a call that got no answer with
 the same idempotency key. Stripe learns nothing of a member but his opaque id. Its address is a setting, so that a

@@ -1,4 +1,4 @@
-"""Challenges (SEMANTICS §8.5): a counter with a target inside a window; who reaches it gets the award, once. Pure.
+"""Challenges (SEMANTICS §8.5): a counter with a target inside a window; reaching it gives the award, once. Pure.
 
 What happened inside the window counts if it is recorded until 48 hours after the window's end. A challenge counts
 for as long as its id and window last: under the same id a window that begins when the old one is over is a new

@@ -1,4 +1,4 @@
-"""What an event earns under a programme (SEMANTICS §3.2 to §3.4, §3.7). Pure: the preview and the record are one.
+"""What an event earns under a programme (SEMANTICS §3.2 to §3.4, §3.7). Pure: previewing and recording are one.
 
 Every award rule is counted by itself: its exact amount, times all multipliers of the asset that match, then
 its limit, then one floor. All arithmetic is in whole numbers. The rows of an explanation add up to the award.

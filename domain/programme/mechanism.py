@@ -1,4 +1,4 @@
-"""A mechanism: what a programme makes of what members do, beside its earning rules. Pure.
+"""A mechanism: what a programme makes of what members do, besides its earning rules. Pure.
 
 A mechanism is one module with its part of the entry of a command, listed in :mod:`domain.programme.mechanisms`, and a
 section of the definition. Every command that is an event tells it what happened, once, and it answers with an

@@ -1,4 +1,4 @@
-"""A problem of a programme, as whoever writes it sees it: where, what, and what to do."""
+"""A problem of a programme, for whoever writes it: where, what, and what to do."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

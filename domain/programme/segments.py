@@ -1,4 +1,4 @@
-"""Segments: who a member is at this instant, by conditions on what is known of him. Pure.
+"""Segments: who a member is at this instant, by conditions on what is known about him. Pure.
 
 Nothing keeps who is in a segment: it is worked out whenever it is asked, so it is never out of date. A segment's
 condition sees the member's facts without his segments; `checks` sees to that.

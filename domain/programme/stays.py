@@ -1,4 +1,4 @@
-"""Where a member has been: the zones that his days were counted in, and since when (SEMANTICS §8.3).
+"""Where a member has been: the zones in which his days were counted, and since when (SEMANTICS §8.3).
 
 A member's day is a date in the zone that he had at that instant. A period is over when it is over in every zone
 that he was in during it, and in the one that he came from during it; one of which he saw no instant, as 30 December

@@ -1,4 +1,4 @@
-"""What the programme says of itself to a member: why points came, how to earn them, when they expire.
+"""What the programme tells a member about itself: why points came, how to earn them, when they expire.
 
 The author's own text wins, in the member's language or what the programme falls back to. Where there is none
 a sentence is made from the rule, with the amounts, numbers and dates of the language (CLDR).

@@ -1,1 +1,1 @@
-"""What staff read of the programme as a whole: counted from the journal, entry by entry."""
+"""What staff read about the programme as a whole: counted from the journal, entry by entry."""

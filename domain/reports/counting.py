@@ -1,4 +1,4 @@
-"""Counts the journal for reports, beside the programme's accounts, each entry once (DESIGN §3).
+"""Counts the journal for reports, alongside the programme's accounts, each entry once (DESIGN §3).
 
 Whoever holds a slot hands over the entries of it as they arrive, in the log's order. The sums of a slot's day are one
 document, and so are those of its other spans (:mod:`domain.reports.span`), with the place in the log up to which it was

@@ -1,4 +1,4 @@
-"""The numbers of the programme over a period of the programme's days, from what was counted of the journal.
+"""The numbers of the programme over a period of its days, from what was counted of the journal.
 
 What is counted already (:mod:`domain.reports.counting`) is read as it stands; what the journal has beyond it is added
 in memory before the answer, so a report shows every entry that was acknowledged before it was asked for, with or

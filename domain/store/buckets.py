@@ -1,4 +1,4 @@
-"""Token buckets, one per caller, that hold over all processes and cost no request a write.
+"""Token buckets, one per caller, that hold across all processes and cost no request a write.
 
 A process leases tokens of a caller out of the store, at most once a second, and counts what is spent in memory;
 a second later it settles: what was not spent goes back, and who is still active leases anew. Of several active

@@ -1,4 +1,4 @@
-"""Ending tasks that use the database, for certain.
+"""Ending tasks that use the database, reliably.
 
 The driver may swallow a cancellation while it puts a connection away; a task that waits for something else after that
 would wait for ever, and so would whoever waits for it.

@@ -1,4 +1,4 @@
-"""One change stream for all that a process follows live, fanned out to who waits for a document's key.
+"""One change stream for everything that a process follows live, fanned out to whoever waits for a document's key.
 
 A listener is told only that something arrived for its key, never what: it reads on from where it stands itself.
 So nothing can be missed or seen twice, a listener that is slow holds nothing up and nothing is kept for it, and

@@ -1,4 +1,4 @@
-"""How values are written into documents and read out of them.
+"""How values are written into documents, and read back.
 
 Instants are aware, UTC and cut to the millisecond, which is all that BSON keeps: what was written equals what
 is read. Integers are written as 64-bit ones whatever their size, so that one field has one type in every

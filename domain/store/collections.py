@@ -1,4 +1,4 @@
-"""The collections of the database, and the indexes that hold what must be unique and find what is looked for.
+"""The collections of the database, and their indexes: what must be unique, and how things are found.
 
 `prepare` makes all of them and is run before any traffic, by every process that starts: making what exists is
 free. An index that exists under the same name with other keys or options stops the start, because

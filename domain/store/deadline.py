@@ -1,4 +1,4 @@
-"""A time limit for all that a piece of work asks of the database: each query carries what is left of it.
+"""A time limit for everything that a piece of work asks of the database: each query carries what is left of it.
 
 The server ends a query whose limit is over by itself (maxTimeMS), so that nobody's work goes on there after the
 caller has been told that it took too long.

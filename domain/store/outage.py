@@ -1,4 +1,4 @@
-"""Which failures of the database pass by themselves, so that the same call may be made again."""
+"""Which failures of the database pass on their own, so that the same call may be made again."""
 
 from typing import Final
 

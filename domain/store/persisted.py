@@ -1,4 +1,4 @@
-"""GraphQL documents that clients registered under their SHA-256, for all processes.
+"""GraphQL documents that clients have registered under their SHA-256, for all processes.
 
 At most `MAX_DOCUMENTS` are kept, each for a month after it was registered last; when there is no room the oldest
 tenth goes, and its clients, told that it is not found, register it again.

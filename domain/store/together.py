@@ -1,4 +1,4 @@
-"""Writes to one collection that come at the same time go to the server together, each with an outcome of its own.
+"""Writes to one collection that come at the same time are sent together, each with its own outcome.
 
 What one caller waits for is on its way while the next ones gather; so a single write waits for nothing, and many at
 once share the round trips and the flushes of the server's journal. Only for writes that do not depend on each other.

@@ -1,1 +1,1 @@
-"""Push through Firebase Cloud Messaging: firebase-admin for what is said, a connection of our own for saying it."""
+"""Push through Firebase Cloud Messaging: firebase-admin builds the messages, a connection of our own sends them."""

@@ -1,4 +1,4 @@
-"""What an answer of FCM means: the table of errors, as one pure function.
+"""What an answer from FCM means: the table of errors, as one pure function.
 
 An answer says three things: what became of the message, whom it concerns beyond this message (a device, all
 devices of a platform, the project, our credential), and how long to wait. The rows are those of

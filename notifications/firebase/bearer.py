@@ -1,4 +1,4 @@
-"""The access token that a request to FCM carries, renewed before its time is over and off the event loop.
+"""The access token that a request to FCM carries, renewed before it expires and off the event loop.
 
 However many messages wait for a token, it is fetched once at a time. One that is good for a few minutes more is
 used while its successor is fetched beside.

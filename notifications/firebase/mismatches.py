@@ -1,4 +1,4 @@
-"""How many endpoints turn out to belong to another sender: a few always do, many mean that our project is wrong."""
+"""How many endpoints turn out to belong to another sender: there are always a few; many mean our project is wrong."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Which push there is: FCM's or a stand-in's, by the settings, or none."""
+"""Which push there is, by the settings: FCM's, a stand-in's, or none."""
 
 from typing import Final
 from uuid import uuid4

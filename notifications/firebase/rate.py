@@ -1,4 +1,4 @@
-"""How fast a process may send: a token bucket whose rate begins low, rises while it is used, and falls on a refusal.
+"""How fast a process may send: a token bucket whose rate starts low, rises with use, and falls after a refusal.
 
 FCM asks senders to rise to their quota over a minute rather than at once, and to slow down when told that the
 quota is used up. Times are seconds of any clock that does not go back.

@@ -1,1 +1,1 @@
-"""A stand-in of FCM on loopback, with phones behind it: for tests, the demo, and whoever has no Firebase project."""
+"""A stand-in for FCM on loopback, with phones behind it: for tests, the demo, and anyone without a Firebase project."""

@@ -1,4 +1,4 @@
-"""The stand-in as a process of its own, which no death of a sender touches; it ends with whoever started it.
+"""The stand-in as a process of its own, which survives the death of any sender and ends with whoever started it.
 
 PhonesFailed   the process did not come to listen
 """

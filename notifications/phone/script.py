@@ -1,4 +1,4 @@
-"""What the stand-in answers: FCM's own answers, one after the other as a test scripted them, else that all is well.
+"""What the stand-in answers: FCM's own answers, one after another as a test scripted them, or else success.
 
 Bodies and codes are those of firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode.
 """

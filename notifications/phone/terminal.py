@@ -1,4 +1,4 @@
-"""The phones in a terminal: each message in a frame as it comes, or in a line where the output is no terminal."""
+"""The phones in a terminal: each message in a frame as it comes, or on a line if the output is not a terminal."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
