@@ -75,13 +75,18 @@ async def set_auto_top_up(ledger: Ledger, member: str, auto: AutoTopUp) -> AutoT
     return auto
 
 
+def is_payment(entry: Entry, asset: str) -> bool:
+    """Whether the entry is of a payment that the asset paid, wholly or in part."""
+    return entry.kind in PAYMENTS and any(posting.asset == asset for posting in entry.postings)
+
+
 async def consider(ledger: Ledger, provider: Provider, payer: Payer, entry: Entry) -> StartedTopUp | None:
     """Begin the top-up that a payment's entry calls for, if it does; the same one however often it is asked."""
     auto = payer.auto
     if auto is None or not auto.enabled or payer.method is None:
         return None
     asset, now = f"prepaid/{auto.currency}", ledger.now()
-    if entry.kind not in PAYMENTS or all(posting.asset != asset for posting in entry.postings):
+    if not is_payment(entry, asset):
         return None
     wallet = await ledger.journal.wallet(payer.member)
     left = max(entry.balances.money.get(asset, 0), standing(wallet, asset, now).available)

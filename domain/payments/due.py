@@ -13,8 +13,8 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from domain.ledger.commit import Ledger
 from domain.ledger.entry import Entry, EntryKind
-from domain.payments.auto_top_up import PAYMENTS, charge, consider
-from domain.payments.payer import payer_from
+from domain.payments.auto_top_up import charge, consider, is_payment
+from domain.payments.payer import Payer, payer_from
 from domain.payments.provider import Provider, ProviderUnavailable
 from domain.payments.refund import ensure_refund, refund_due_from, send_refund
 from domain.payments.top_up import close_overdue, top_up_from
@@ -39,7 +39,7 @@ async def look_at(ledger: Ledger, provider: Provider, members: Collection[str]) 
         for entry in entries:
             if entry.kind is EntryKind.TOP_UP_REFUND:
                 await ensure_refund(store, entry, now=ledger.now())
-        if (payment := _last_payment(entries)) is not None:
+        if (payment := _last_payment(payer, entries)) is not None:
             await consider(ledger, provider, payer, payment)
         if entries:
             await store.payers.update_one({"_id": payer.member}, {"$max": to_bson({"seen": entries[-1].sequence})})
@@ -66,8 +66,12 @@ async def work_due(ledger: Ledger, provider: Provider, slots: Iterable[int], *, 
     return len(top_ups) + len(refunds)
 
 
-def _last_payment(entries: Iterable[Entry]) -> Entry | None:
-    payments = [entry for entry in entries if entry.kind in PAYMENTS]
+def _last_payment(payer: Payer, entries: Iterable[Entry]) -> Entry | None:
+    """The last one that prepaid money paid: what another pocket paid after it leaves that as it was."""
+    if payer.auto is None:
+        return None
+    asset = f"prepaid/{payer.auto.currency}"
+    payments = [entry for entry in entries if is_payment(entry, asset)]
     return payments[-1] if payments else None
 
 

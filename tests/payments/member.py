@@ -112,9 +112,9 @@ async def refund(shop: Shop, entry: str, amount: str | None = None, *, key: str 
     return answered
 
 
-async def pay(shop: Shop, member: str, minor: int) -> Entry:
+async def pay(shop: Shop, member: str, minor: int, pocket: str = "prepaid") -> Entry:
     """A charge at the till."""
-    payment = Payment(merchant=shop.till_id, amount_minor=minor, currency="USD", at_once=True)
+    payment = Payment(merchant=shop.till_id, amount_minor=minor, currency="USD", pockets=(pocket,), at_once=True)
     outcome = await shop.services.ledger.commit(
         Command(
             member=member,

@@ -9,7 +9,7 @@ from domain.ledger.entry import EntryKind
 from domain.payments import due
 from domain.store.codec import format_instant
 from notifications.worker import Worker
-from tests.api.shop import Shop
+from tests.api.shop import Shop, new_key
 from tests.payments.member import (
     a_top_up,
     available,
@@ -36,6 +36,25 @@ async def ready(shop: Shop, card: str = "GOOD") -> str:
 async def attempts(shop: Shop) -> list[tuple[str, int]]:
     found = shop.services.store.top_ups.find({"entry": {"$exists": True}}).sort("created_at", 1)
     return [(each["state"], each["attempt"]) async for each in found]
+
+
+async def test_what_another_pocket_pays_afterwards_does_not_hide_the_payment(shop: Shop) -> None:
+    member = await ready(shop)
+    await shop.adjust(
+        {
+            "member": member,
+            "money": {"amount": "3.00", "currency": "USD"},
+            "pocket": "CASHBACK",
+            "reason": "Sorry",
+            "idempotencyKey": new_key(),
+        }
+    )
+    await pay(shop, member, 15_00)
+    await pay(shop, member, 3_00, "cashback")
+
+    await work(shop, member)
+
+    assert await available(shop, member) == "30.00"
 
 
 async def test_it_takes_a_saved_method(shop: Shop) -> None:
