@@ -83,7 +83,7 @@ class AppAuthorizationMutation:
         "and the link. Its tokens stop working within seconds. member"
     )
     async def revoke_app(self, info: Info, partner: strawberry.ID) -> Removed:
-        """A partner that is not connected, or does not exist, is not told apart: it is not connected after it."""
+        """A partner that is not connected, or does not exist, makes no difference: afterwards it is not connected."""
         services = info.context.wallet
         await take_back(services.store, require_member(info).member_id, client_id=partner, now=info.context.now)
         services.tokens.forget_denials()

@@ -1,6 +1,6 @@
 """Gifts: points from one member to another, whom he knows by id or by the code on the other's screen.
 
-Nobody is found by a name or an address, so a gift tells nothing of who is a member.
+Nobody is found by a name or an address, so a gift does not reveal who is a member.
 """
 
 import secrets

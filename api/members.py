@@ -1,7 +1,7 @@
 """Members: who is calling, who is found, and by whom.
 
 A partner finds a member by the code on his screen, by its own reference, or by id if the member is linked to it;
-nothing tells an unknown member from one that is not linked (SEMANTICS §9.2). Every look-up of a member by anyone
+an unknown member cannot be told from one that is not linked (SEMANTICS §9.2). Every look-up of a member by anyone
 goes through here.
 """
 

@@ -92,7 +92,7 @@ async def _reward(context: Context, identifier: str) -> Reward | None:
 
 
 async def _partner(context: Context, identifier: str) -> Partner | None:
-    """The calling partner itself; any partner for who manages them."""
+    """The calling partner itself; any partner for those who manage them."""
     caller = context.caller
     is_itself = isinstance(caller, PartnerCaller) and caller.client_id == identifier
     if not (is_itself or allows(caller, TABLE["Mutation.disablePartner"])):

@@ -38,7 +38,7 @@ def exponent(currency: str) -> int:
 def to_minor(amount: str, currency: str) -> int:
     """The decimal string in minor units: ``("12.5", "EUR")`` is 1250. Trailing zeros beyond the currency's are fine.
 
-    Raises :class:`AmountError` for what is no plain decimal, has too many decimals, or is above the limit.
+    Raises :class:`AmountError` for what is not a plain decimal, has too many decimals, or is above the limit.
     """
     digits = exponent(currency)
     match = _DECIMAL.fullmatch(amount)

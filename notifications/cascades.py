@@ -38,7 +38,7 @@ async def work(office: Office, slots: Iterable[int], *, now: datetime, but: Coll
 
 
 async def do(office: Office, slots: Iterable[int], ahead: Agenda, *, now: datetime, but: Collection[str] = ()) -> int:
-    """The same for who knows the agenda; what comes of its signals and dates is done too."""
+    """The same if the agenda is known; what comes of its signals and dates is done too."""
     slots, heard = list(slots), 0
     if Kind.SIGNAL in ahead:
         heard += await hear_stored(office, slots, now=now)

@@ -84,7 +84,7 @@ class Fate(StrEnum):
     ACCEPTED    taken by the carrier's server
     AMBIGUOUS   may have been taken: a MARKETING message is not sent again, others under the same delivery id
     RETRY       certainly not taken; not before `retry_at`
-    GONE        the endpoint is no more: delete it
+    GONE        the endpoint no longer exists: delete it
     SET_ASIDE   the endpoint is not ours to use: keep it, use it no more
     REFUSED     the message itself is wrong: nobody can get it, and nothing is deleted
     """

@@ -187,7 +187,7 @@ async def _send_of_one(office: Office, near: Sequence[Run], scene: Scene | None,
 
 
 async def _end_all(office: Office, runs: Iterable[Run], *, now: datetime) -> int:
-    """Ends the runs of a member who is no more; how many it was."""
+    """Ends the runs of a member who no longer exists; how many there were."""
     ends = [await store_run(office, engine.cancel(run, at=now, reason="member is no more")) for run in runs]
     return sum(ends)
 

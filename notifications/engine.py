@@ -181,7 +181,7 @@ def why_not_asked(cascade: CompiledCascade, signal: Signal, standing: Standing) 
 
 
 def _greets(cascade: CompiledCascade, signal: Signal) -> bool:
-    """Whether the run begins with a message to who joined just now."""
+    """Whether the run begins with a message to a member who has just joined."""
     return signal.event == "joined" and isinstance(cascade.steps[0], SendStep)
 
 
@@ -284,7 +284,7 @@ def judge(  # noqa: C901, PLR0912 -- the order of the rules is the rule
 
 
 def sent(run: Run, send: Send, *, now: datetime, what: str = "sent", reason: str | None = None) -> Run:
-    """The run after the message went, or would have for who is held out."""
+    """The run after the message went, or would have for a held-out member."""
     delivery = None if what == "held out" else send.delivery
     reacted = run.reacted and has_reaction(run, send.delivery)
     run = with_event(run, RunEvent(at=now, what=what, step=send.step, reason=reason, delivery=delivery))

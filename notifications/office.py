@@ -122,12 +122,12 @@ class Party:
 
 
 async def party_of(office: Office, member: str, *, now: datetime) -> Party | None:
-    """The member as he stands now; None when he is no more, or is being forgotten."""
+    """The member as he stands now; None if he no longer exists, or is being forgotten."""
     return (await parties_of(office, [member], now=now)).get(member)
 
 
 async def parties_of(office: Office, members: Iterable[str], *, now: datetime) -> dict[str, Party]:
-    """The members as they stand now, by id; who is no more, or is being forgotten, is left out."""
+    """The members as they stand now, by id; those who no longer exist, or are being forgotten, are left out."""
     programme = office.programmes.current
     return {
         member: Party(

@@ -126,7 +126,7 @@ def run_id(cascade: str, member: str, signal: str) -> str:
 
 
 def member_of_run(identifier: str) -> str | None:
-    """The member whose run the id names, or None for what is no run's id."""
+    """The member whose run the id names, or None if it is not a run's id."""
     member, mark, digest = identifier.rpartition(_MARK)
     return member if mark and digest else None
 

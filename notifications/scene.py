@@ -67,14 +67,14 @@ class Scene:
 
 
 async def scene_of(office: Office, member: str, *, near: Sequence[Run], known: Switches, now: datetime) -> Scene | None:
-    """The member's scene; None when he is no more, or is being forgotten. `known` are the switches, read just now."""
+    """The member's scene; None if he no longer exists or is being forgotten. `known` are the switches, just read."""
     return (await scenes_of(office, {member: near}, known=known, now=now)).get(member)
 
 
 async def scenes_of(
     office: Office, near: Mapping[str, Sequence[Run]], *, known: Switches, now: datetime
 ) -> dict[str, Scene]:
-    """The scenes of the members whose runs that are near are given, read together; who is no more is left out."""
+    """The scenes of the members whose runs that are near are given, read together, without those who are gone."""
     store = office.store
     parties, devices, recipients = await asyncio.gather(
         parties_of(office, near, now=now), devices_by_member(store, near, now=now), recipients_of(store, near)

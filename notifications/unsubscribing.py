@@ -50,7 +50,7 @@ def unsubscribe_links(settings: Settings) -> UnsubscribeLinks:
 
 
 async def unsubscribe(store: Store, delivery: str, *, now: datetime) -> None:
-    """Withdraws the MARKETING consent of the member whose message it was; nothing if he is no more."""
+    """Withdraws the MARKETING consent of the member whose message it was; nothing if he no longer exists."""
     found = await delivery_of(store, delivery)
     if found is not None:
         await give_or_withdraw(

@@ -107,7 +107,7 @@ def _judged(token: str, *, audience: str) -> Mapping[str, Any]:
 
 
 def _unverified(token: str) -> tuple[Mapping[str, Any], str]:
-    """The header, and the issuer that it says it is from. Raises IdentityRefused for what is no identity token."""
+    """The header, and the issuer that it says it is from. Raises IdentityRefused for what is not an identity token."""
     if len(token) > MAX_TOKEN_LENGTH:
         raise IdentityRefused(IdentityReason.MALFORMED)
     try:

@@ -129,7 +129,7 @@ class Tokens:
         return self._standing.allowance(client_id)
 
     async def claims_of(self, token: str, now: datetime) -> Mapping[str, Any] | None:
-        """The claims of an access token that holds at `now`: not ended before its time, and of who is welcome."""
+        """The claims of an access token that holds at `now`: not ended early, and whose owner is welcome."""
         claims = await self._verify(token, now)
         if claims is None or await self._denials.denied(_ends_with(claims), now):
             return None

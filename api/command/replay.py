@@ -118,7 +118,7 @@ def read_receipts(path: Path, *, members: int | None = None) -> list[Receipt]:
 
 
 def receipt_from(data: Mapping[str, Any], *, not_before: datetime | None = None) -> Receipt:
-    """The receipt of one decoded line. Raises ValueError, KeyError and TypeError for what is none."""
+    """The receipt of one decoded line. Raises ValueError, KeyError and TypeError if it is not one."""
     number, household = str(data["receipt"]), str(data["household"])
     occurred_at = instant_of(datetime.fromisoformat(data["at"]), ZoneInfo(data["timeZone"]), not_before=not_before)
     return Receipt(

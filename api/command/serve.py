@@ -142,7 +142,7 @@ class _Server(uvicorn.Server):
 
 
 def http_config(app: Starlette, settings: Settings, *, port: int = 0) -> uvicorn.Config:
-    """How the application is served; the port is for who has bound no socket."""
+    """How the application is served; the port is for a caller that has bound no socket."""
     return uvicorn.Config(
         app,
         port=port,

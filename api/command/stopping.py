@@ -11,7 +11,7 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def stopping(at_once: Callable[[], None] | None = None) -> asyncio.Event:
-    """Set by a signal, or when the supervisor is gone; a second signal calls `at_once`, for who cannot wait."""
+    """Set by a signal, or when the supervisor is gone; a second signal calls `at_once`, for those who cannot wait."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -56,7 +56,7 @@ class Size:
 
 
 def parse_within_limits(text: str) -> DocumentNode:
-    """The parsed document. Raises LimitError, and GraphQLSyntaxError for what is no document."""
+    """The parsed document. Raises LimitError, and GraphQLSyntaxError for what is not a document."""
     # Counted first by a pattern: parsing a thousand tokens to refuse the next takes a hundred times as long.
     if sum(1 for _ in islice(_TOKEN.finditer(text), MAX_TOKENS + 1)) > MAX_TOKENS:
         raise _too_long()

@@ -312,7 +312,7 @@ class _Socket:
             await self._send({"type": "pong", **({"payload": message["payload"]} if "payload" in message else {})})
 
     async def _next(self) -> dict[str, Any] | None:
-        """The client's next message; None when it has left. Raises Closed for what is none."""
+        """The client's next message; None when it has left. Raises Closed for anything else."""
         received = await self._receive()
         if received["type"] == "websocket.disconnect":
             return None

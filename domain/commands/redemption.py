@@ -175,7 +175,7 @@ def decide_use(voucher_id: str, receipt: str, situation: Situation) -> Entry | P
 
 
 async def load_past(voucher_id: str, journal: Journal, wallet: Wallet) -> Past | None:
-    """What became of a voucher of the wallet's member; None for what is none of his vouchers."""
+    """What became of a voucher of the wallet's member; None if it is not one of his vouchers."""
     issuing_id = entry_of_voucher(voucher_id)
     if issuing_id is None or member_of_entry(issuing_id) != wallet.member:
         return None

@@ -40,7 +40,7 @@ def bonus_id(entry_id: str, number: int) -> str:
 
 
 def entry_of_bonus(identifier: str) -> str | None:
-    """The id of the entry that granted the bonus, or None for what is no bonus's id."""
+    """The id of the entry that granted the bonus, or None if it is not a bonus's id."""
     entry, dot, number = identifier.rpartition(".b")
     return entry if dot and number.isascii() and number.isdigit() else None
 

@@ -303,7 +303,7 @@ class Draft:
     def idle_until(self, *, missing_only: bool = False, at: datetime | None = None) -> dict[str, datetime]:
         """The new idle dates after an earning or spending (now, if no instant is given) under the inactivity policy.
 
-        With `missing_only`, for what is no activity: only where the wallet has no idle date that lies ahead.
+        With `missing_only`, for what counts as no activity: only where the wallet has no idle date that lies ahead.
         """
         programme, now = self.situation.programme, at or self.situation.now
         result: dict[str, datetime] = {}

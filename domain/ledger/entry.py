@@ -267,7 +267,7 @@ def entry_id(member: str, sequence: int) -> str:
 
 
 def member_of_entry(identifier: str) -> str | None:
-    """The member whose entry the id names, or None for what is no entry's id."""
+    """The member whose entry the id names, or None if it is not an entry's id."""
     member, dot, sequence = identifier.rpartition(".")
     return member if dot and sequence.isascii() and sequence.isdigit() else None
 

@@ -145,7 +145,7 @@ async def _until_decided(ledger: Ledger, command: Command, also: _Joined) -> Out
 
 
 async def _known(ledger: Ledger, command: Command) -> Outcome | None:
-    """What was decided under the key before, or is wrong with the input or its receipt; None for what is left to do."""
+    """What the key was decided to before, or what is wrong with the input; None if it is still to be decided."""
     decided = await ledger.journal.decided([(command.member, command.stored_key)])
     for found in decided.values():
         return await replay(ledger.journal, found, command.fingerprint)

@@ -70,7 +70,7 @@ def voucher_id(entry_id: str, number: int) -> str:
 
 
 def entry_of_voucher(identifier: str) -> str | None:
-    """The id of the entry that issued the voucher, or None for what is no voucher's id."""
+    """The id of the entry that issued the voucher, or None if it is not a voucher's id."""
     entry, dot, number = identifier.rpartition(".v")
     return entry if dot and number.isascii() and number.isdigit() else None
 

@@ -20,7 +20,7 @@ from domain.store.connection import Store
 class Account:
     """A member, the wallet after the last entry of his journal, and his stored payer (domain.payments), if any.
 
-    `stored` is the member's document, for who reads what stands in it beside the member: consents, an erasure.
+    `stored` is the member's document, for readers of what is in it besides the member: consents, an erasure.
     """
 
     member: Member

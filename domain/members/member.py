@@ -1,7 +1,7 @@
 """A member: who he is to us, and how partners know him. Value is in the wallet, never here.
 
-A partner finds a member by its own reference, or by id if the member is linked to it; nothing tells an
-unknown member from one that is not linked (SEMANTICS §9.2).
+A partner finds a member by its own reference, or by id if the member is linked to it; an unknown
+member cannot be told from one that is not linked (SEMANTICS §9.2).
 """
 
 import secrets

@@ -138,7 +138,7 @@ async def _read_by(
 
 
 async def _guess(store: Store, read: _Read, *, client_id: str, now: datetime, only: str | None) -> str | None:
-    """As `_claim`, but not for who guesses; one after another for each client, so that no burst slips through."""
+    """As `_claim`, but not for a client that guesses; one at a time per client, so that no burst slips through."""
     if await slowed_until(store, client_id, kind=_KIND, most=MOST_WRONG, now=now) is not None:
         return None
     member = await _claim(store, read, client_id=client_id, now=now, only=only)
@@ -178,7 +178,7 @@ async def _arrive(store: Store, member: str, *, client_id: str, now: datetime) -
 
 
 def _read(text: str, key: bytes) -> _Read | None:
-    """The code in a text; None for what is none, or was not made with this key."""
+    """The code in a text; None if it is not a code, or was not made with this key."""
     said = text.translate(_SEPARATORS)
     if _SAID.fullmatch(said):
         return _Read(digits=said, step=None)

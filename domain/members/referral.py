@@ -21,7 +21,7 @@ _SEPARATORS: Final = str.maketrans("", "", " -")
 
 
 def normal_referral_code(text: str) -> str | None:
-    """The code as stored (``ABCD-2345``), however it was typed; None for what is none."""
+    """The code as stored (``ABCD-2345``), however it was typed; None if it is not a code."""
     plain = text.upper().translate(_SEPARATORS)
     if len(plain) != _LENGTH or any(character not in ALPHABET for character in plain):
         return None

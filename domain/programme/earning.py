@@ -347,7 +347,7 @@ def _usage_changes(rule: AwardRule, *, key: str, given: Sequence[ExplanationRow]
 
 
 def _keeps_from_minor(rule: AwardRule, moment: _Moment) -> int:
-    """The least total of the purchase for which the rule gives; 0 for what is no purchase."""
+    """The least total of the purchase for which the rule gives; 0 if it is not a purchase."""
     purchase = moment.facts.get("purchase")
     if purchase is None:
         return 0

@@ -493,7 +493,7 @@ class Reward(Model):
 
 
 class Referral(Model):
-    """Awards for who invites and for the friend, once a purchase of the `minimum` or more cannot be returned any more.
+    """Awards for the referrer and for the friend, once a purchase of the `minimum` or more cannot be returned any more.
 
     `after` is how long it can be: those days of the programme from its own day on. Left out it is the cashback's
     `pending`, or P14D without one. `per_year` is how many friends a referrer is rewarded for in a calendar year.

@@ -193,7 +193,7 @@ class Buckets:
         return found
 
     async def _settle(self, accounts: Collection[_Account]) -> None:
-        """Gives back what was not spent and, for who is active, leases anew; what fails is spent by this process."""
+        """Gives back what was not spent and, for active callers, leases anew; what fails is spent by this process."""
         if not accounts:
             return
         told = {each.key: (each.spent, each.used) for each in accounts}

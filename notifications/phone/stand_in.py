@@ -165,7 +165,7 @@ class StandIn:
         return _json(200, len(self._watchers))
 
     async def _waited(self, request: web.Request, count: Callable[[], int]) -> web.Response | None:
-        """Waits, for a while, until there are as many as the request asks for; the refusal of what is no number."""
+        """Waits, for a while, until there are as many as the request asks for; the refusal if that is not a number."""
         at_least = request.query.get("at_least", "0")
         if not at_least.isdecimal():
             return _json(400, {"problem": f"at_least is {at_least!r}; it should be a whole number"})
