@@ -36,7 +36,7 @@ from api.command.work import worker_of
 from api.edge.app import build_app
 from api.edge.limits import MAX_BODY_BYTES
 from api.edge.logs import configure_logs
-from api.edge.write_timeout import ImpatientHttp, ImpatientWebSockets
+from api.edge.slow_clients import ImpatientHttp, ImpatientWebSockets
 from api.schema import build_schema
 from api.services import begin_time, ensure_programme, opened_services
 from domain.failure import Failure

@@ -1,7 +1,8 @@
-"""Connections whose client does not read are cut off, so that nothing is held for them.
+"""Connections whose client does not read, or does not say all, are cut off, so that nothing is held for them.
 
 uvicorn waits for ever for a client to take what was written, also once it has closed. Here a connection on which less
 than `LEAST_READ_BYTES` went out within `STALLED_SECONDS` is aborted. A slow client that reads on is left alone.
+It waits for ever for the rest of a request as well. Here a request is whole within `REQUEST_SECONDS`.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 STALLED_SECONDS: Final = 10.0
 LEAST_READ_BYTES: Final = 4_096
+REQUEST_SECONDS: Final = 20.0
+"""For at most 64 KiB, from when the connection is made, or the request before is answered and this one begins."""
 
 
 class ImpatientTransport:
@@ -79,6 +82,44 @@ class _Impatient(asyncio.Protocol):
 
 class ImpatientHttp(_Impatient, HttpToolsProtocol):  # type: ignore[misc]
     """HTTP/1.1."""
+
+    _arriving: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._wait_for_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait_for_request()
+
+    def on_message_complete(self) -> None:
+        self._wait_no_more()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._wait_no_more()
+        super().handle_websocket_upgrade()
+
+    def _wait_for_request(self) -> None:
+        self._wait_no_more()
+        self._arriving = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self._give_up)
+
+    def _wait_no_more(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _give_up(self) -> None:
+        if self.pipeline:
+            # It is we who do not read on: a request before this one is not answered yet.
+            self._wait_for_request()
+        else:
+            self.transport.abort()
 
 
 class ImpatientWebSockets(_Impatient, WebSocketsSansIOProtocol):  # type: ignore[misc]

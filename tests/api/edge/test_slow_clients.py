@@ -1,22 +1,23 @@
-"""A client that opens a stream and does not read is closed, and nothing of what it did not take is kept."""
+"""A client that opens a stream and does not read, or does not say all, is closed, and nothing is kept for it."""
 
 import asyncio
 import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, cast
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Final, cast
 
 import orjson
 import pytest
 import uvicorn
 from prometheus_client import REGISTRY
 
+import api.edge.slow_clients
 import api.edge.sse
-import api.edge.write_timeout
 import api.edge.ws
 from api.command.serve import http_config
-from api.edge.write_timeout import ImpatientTransport
+from api.edge.slow_clients import ImpatientTransport
+from tests.api.edge.live import CHANGED, events, phone, serving
 from tests.api.shop import Shop, a_purchase
 
 EVERYTHING = """subscription {
@@ -90,7 +91,7 @@ async def test_a_client_that_does_not_read_is_closed_and_nothing_is_held_for_it(
 ) -> None:
     monkeypatch.setattr(api.edge.sse, "SEND_SECONDS", 0.2)
     monkeypatch.setattr(api.edge.ws, "SEND_SECONDS", 0.2)
-    monkeypatch.setattr(api.edge.write_timeout, "STALLED_SECONDS", 0.4)
+    monkeypatch.setattr(api.edge.slow_clients, "STALLED_SECONDS", 0.4)
     member = await shop.enrol()
     await asyncio.gather(*(shop.record(a_purchase(member)) for _ in range(100)))
     before = closed_as_slow()
@@ -163,7 +164,7 @@ class Buffer:
 async def test_a_client_that_reads_on_is_left_alone_though_as_much_is_always_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api.edge.write_timeout, "STALLED_SECONDS", 60.0)
+    monkeypatch.setattr(api.edge.slow_clients, "STALLED_SECONDS", 60.0)
     buffer = Buffer()
     transport = ImpatientTransport(cast("asyncio.Transport", buffer))
     transport.write(b"x" * 100_000)
@@ -182,3 +183,46 @@ async def test_a_client_that_reads_on_is_left_alone_though_as_much_is_always_wai
 
     assert while_reading == [False] * 5
     assert buffer.is_aborted
+
+
+QUERY: Final = b'{"query": "{ programme { name } }"}'
+REQUEST: Final = (
+    b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n" + QUERY
+)
+
+
+@pytest.mark.parametrize("said", [b"", REQUEST[:9], REQUEST[:-36], REQUEST[:-1], REQUEST + REQUEST[:-1]])
+async def test_a_client_that_does_not_say_all_is_closed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(api.edge.slow_clients, "REQUEST_SECONDS", 0.2)
+    async with serving(shop.app, shop.services.settings) as address, asyncio.timeout(60):
+        reading, writing = await asyncio.open_connection(*address.split(":"))
+        writing.write(said)
+
+        with suppress(ConnectionResetError):
+            while await reading.read(1_024):
+                pass
+        writing.close()
+
+
+async def test_a_client_that_said_all_is_heard_for_as_long_as_it_likes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.edge.slow_clients, "REQUEST_SECONDS", 0.2)
+    member = await shop.enrol()
+    token = await shop.member_token(member)
+    async with (
+        serving(shop.app, shop.services.settings) as address,
+        phone(address, token) as on_a_socket,
+        events(address, token, CHANGED, {"since": 0}) as as_events,
+    ):
+        assert (await anext(as_events))[1]["data"]["walletChanged"]["version"] == 1
+        await on_a_socket.subscribe(CHANGED, {"since": 0})
+        assert (await on_a_socket.change())["version"] == 1
+        await asyncio.sleep(0.5)
+
+        await shop.record(a_purchase(member, "10.00"))
+
+        assert (await anext(as_events))[1]["data"]["walletChanged"]["version"] == 2
+        assert (await on_a_socket.change())["version"] == 2
