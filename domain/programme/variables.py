@@ -48,7 +48,8 @@ class Variable:
 
 
 def _text(meaning: str, *, longest: int = 100) -> Variable:
-    return Variable(type=VariableType.TEXT, meaning=meaning, longest="Щ" * longest)
+    """Of so many letters, each of four bytes: a name may be of such."""
+    return Variable(type=VariableType.TEXT, meaning=meaning, longest="𝄞" * longest)
 
 
 def _whole(meaning: str) -> Variable:
