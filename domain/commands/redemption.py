@@ -111,7 +111,7 @@ def reserve_stock(store: Store, reward_id: str, stock: int) -> Reserve:
         )
         if taken.modified_count:
             return None
-        return OutOfStock(message="The last one is gone.", reward=reward_id)
+        return OutOfStock(message="This reward is out of stock.", reward=reward_id)
 
     return reserve
 
@@ -209,7 +209,22 @@ def _refused(reward: Reward, draft: Draft) -> Problem | None:
             headroom="0",
             resets_at=None if resets_on is None else start_of_day(resets_on, programme.zone),
         )
-    return NotEligible(message="The member cannot have this reward now.", reason=block.value)
+    return NotEligible(message=_why_not(reward, block), reason=block.value)
+
+
+def _why_not(reward: Reward, block: RewardBlock) -> str:
+    valid = reward.valid
+    match block:
+        case RewardBlock.NOT_YET:
+            assert valid is not None, reward.id
+            return f"This reward can be had from {valid.from_} on."
+        case RewardBlock.ENDED:
+            assert valid is not None, reward.id
+            return f"This reward could be had until {valid.until}; it is no longer offered."
+        case RewardBlock.TIER_TOO_LOW:
+            return f"This reward is for members of the tier {reward.tier} or a higher one."
+        case _:
+            raise AssertionError(block)
 
 
 def _is_tier_enough(reward: Reward, programme: Programme, wallet: Wallet) -> bool:

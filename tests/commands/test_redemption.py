@@ -450,18 +450,18 @@ tiers:
 
 
 @pytest.mark.parametrize(
-    ("condition", "block"),
+    ("condition", "block", "words"),
     [
-        ("valid: {from: 2026-03-03}", "NOT_YET"),
-        ("valid: {until: 2026-03-02}", "ENDED"),
-        ("valid: {from: 2026-03-02, until: 2026-03-03}", None),
-        ("tier: gold", "TIER_TOO_LOW"),
-        ("stock: 0", "OUT_OF_STOCK"),
-        ("limit: {count: 1, per: day}", None),
+        ("valid: {from: 2026-03-03}", "NOT_YET", "from 2026-03-03 on"),
+        ("valid: {until: 2026-03-02}", "ENDED", "until 2026-03-02"),
+        ("valid: {from: 2026-03-02, until: 2026-03-03}", None, ""),
+        ("tier: gold", "TIER_TOO_LOW", "the tier gold or a higher one"),
+        ("stock: 0", "OUT_OF_STOCK", "out of stock"),
+        ("limit: {count: 1, per: day}", None, ""),
     ],
 )
 async def test_what_blocks_a_reward_is_told_beforehand_and_holds_when_it_is_redeemed(
-    shop_with: OpenShop, condition: str, block: str | None
+    shop_with: OpenShop, condition: str, block: str | None, words: str
 ) -> None:
     sections = REWARDS.replace("cost: 100, voucher: coffee,", f"cost: 100, voucher: coffee, {condition},") + BLOCKED
     shop = await shop_with(sections)
@@ -483,9 +483,11 @@ async def test_what_blocks_a_reward_is_told_beforehand_and_holds_when_it_is_rede
         assert isinstance(outcome.decided, Entry)
     elif block == "OUT_OF_STOCK":
         assert isinstance(outcome.decided, OutOfStock)
+        assert words in outcome.decided.message
     else:
         assert isinstance(outcome.decided, NotEligible)
         assert outcome.decided.reason == block
+        assert words in outcome.decided.message
 
 
 async def test_points_and_limit_block_too(shop: Shop, member: Member) -> None:
