@@ -23,7 +23,7 @@ from domain.programme.cascade_format import conditions_in
 from domain.programme.cel import ConditionError, facts_read, ids_compared, is_condition
 from domain.programme.cel import check as check_condition
 from domain.programme.fields import Amount, Cel, Model, Reference, TextsMark
-from domain.programme.format import Bonus, Challenge, Definition, Valid, groups_of
+from domain.programme.format import Bonus, Challenge, Definition, Valid, groups_of, item_conditions
 from domain.programme.problem import ProgrammeProblem, Severity
 from domain.programme.template_checks import check_templates, warn_of_templates
 
@@ -243,11 +243,9 @@ def _named_in_conditions(definition: Definition, ids: Ids) -> Found:
 
 def _all_conditions(definition: Definition) -> Iterator[tuple[str, str]]:
     """Every condition with its path."""
-    for section in ("earning", "streaks", "stamp_cards", "challenges", "segments"):
-        for index, item in enumerate(getattr(definition, section)):
-            for key in ("when", "lines"):
-                if isinstance(source := getattr(item, key, None), str):
-                    yield f"{section}.{index}.{key}", source
+    for each in item_conditions(definition):
+        if each.section != "cascades":
+            yield f"{each.section}.{each.number}.{each.key}", each.source
     for index, cascade in enumerate(definition.cascades):
         yield from conditions_in(cascade, f"cascades.{index}").items()
 

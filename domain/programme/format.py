@@ -12,8 +12,8 @@ alone is checked here; what needs the rest of the programme (currency, reference
     └── templates                                             what a message says, by language
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
@@ -568,3 +568,23 @@ class Definition(Model):
     messaging: Messaging = Messaging()
     cascades: Annotated[list[Cascade], Field(max_length=MAX_ITEMS)] = []
     templates: Annotated[dict[Identifier, dict[str, TemplateText]], Field(max_length=MAX_ITEMS)] = {}
+
+
+class ItemCondition(NamedTuple):
+    """A condition of the item of that number of a section, from 0; `key` is `when` or `lines`."""
+
+    section: str
+    number: int
+    item: str
+    key: str
+    source: str
+
+
+def item_conditions(definition: Definition) -> Iterator[ItemCondition]:
+    """Every `when` and `lines` of the items of all sections that are lists, in order."""
+    for section in type(definition).model_fields:
+        items = getattr(definition, section)
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            for key in ("when", "lines"):
+                if isinstance(source := getattr(item, key, None), str):
+                    yield ItemCondition(section, index, item.id, key, source)

@@ -16,7 +16,6 @@ from domain.ledger.expiry import ExpiryPolicy, LotPolicy, Period
 from domain.money import to_minor
 from domain.programme.cascade import CompiledCascade, compile_cascades
 from domain.programme.cel import Condition, facts_read
-from domain.programme.fields import Model
 from domain.programme.format import (
     ACTIVITY_PREFIX,
     Bonus,
@@ -27,6 +26,7 @@ from domain.programme.format import (
     Plan,
     Reward,
     VoucherKind,
+    item_conditions,
 )
 from domain.programme.format import Limit as LimitSection
 from domain.programme.format import Pilot as PilotSection
@@ -264,21 +264,20 @@ def _plan_multipliers(definition: Definition) -> dict[str, Multiplier]:
 
 def _mechanism_conditions(definition: Definition) -> dict[tuple[str, str, str], Condition]:
     """The conditions of every section but the earning rules', which have their own."""
-    conditions: dict[tuple[str, str, str], Condition] = {}
-    for section in type(definition).model_fields:
-        items = getattr(definition, section)
-        for item in items if isinstance(items, list) and section != "earning" else ():
-            for key in ("when", "lines"):
-                source = getattr(item, key, None) if isinstance(item, Model) else None
-                if source is not None:
-                    conditions[section, item.id, key] = Condition(source, rule=f"{section}.{item.id}")
-    return conditions
+    return {
+        (each.section, each.item, each.key): Condition(each.source, rule=f"{each.section}.{each.item}")
+        for each in item_conditions(definition)
+        if each.section != "earning"
+    }
 
 
 def _sees_segments(definition: Definition) -> bool:
-    sections = (definition.earning, definition.streaks, definition.stamp_cards, definition.challenges)
-    sources = [getattr(item, key, None) for items in sections for item in items for key in ("when", "lines")]
-    return any(("member", "segments") in facts_read(source) for source in sources if source is not None)
+    """Whether a condition on what happens asks for the member's segments; messages find them out by themselves."""
+    return any(
+        ("member", "segments") in facts_read(each.source)
+        for each in item_conditions(definition)
+        if each.section != "cascades"
+    )
 
 
 def _condition(source: str | None, rule: str) -> Condition | None:
