@@ -15,7 +15,7 @@ from api.context import Info
 from api.described import described
 from api.edge.errors import InvalidValue, Unavailable
 from api.money import Money, money
-from api.scalars import Decimal, Long
+from api.scalars import FURTHEST, Decimal, Long
 from domain.ledger.expiry import start_of_day
 from domain.programme.published import Programmes
 from domain.reports import report as reports
@@ -132,6 +132,8 @@ class ReportQuery:
     ) -> ProgrammeReport:
         if since >= until:
             raise InvalidValue("`to` is the day after the last one of the period: send one that is later than `from`.")
+        if since >= FURTHEST.date():
+            raise InvalidValue(f"`from` is too far away: send a day before {FURTHEST:%Y-%m-%d}.")
         services = info.context.wallet
         try:
             return await read_report(services.store, services.programmes, since=since, until=until)

@@ -3,7 +3,7 @@
 These types are not part of the schema of any other mode.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import strawberry
@@ -15,6 +15,7 @@ from api.edge.errors import BAD_USER_INPUT, ExposedError, InvalidValue
 from api.faults import Faults, given
 from api.problems import told
 from api.profiles import ProfileInput, read_profile, referral_code
+from api.scalars import FURTHEST
 from api.sessions import Session, SignInResult, session_type
 from domain.ledger.expiry import local_date
 from domain.members.enrolment import member_for_subject
@@ -28,8 +29,6 @@ from notifications.advance import advance
 
 ISSUER: Final = "sandbox"
 STAFF_SUBJECT: Final = "sandbox"
-FURTHEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
-"""Dates are counted on from the clock, and the calendar ends with the year 9999."""
 
 
 @strawberry.type

@@ -10,7 +10,7 @@ not fit is refused before anything runs, with a message that says what was wrong
 """
 
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final, NewType
 
 import strawberry
@@ -29,6 +29,8 @@ Currency = NewType("Currency", str)
 Duration = NewType("Duration", str)
 IdempotencyKey = NewType("IdempotencyKey", str)
 
+FURTHEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+"""Where dates are counted on from an instant that is given: the calendar ends with the year 9999."""
 LARGEST_LONG: Final = 2**53 - 1
 LONGEST_DECIMAL: Final = 40
 SHORTEST_KEY: Final = 8

@@ -10,6 +10,8 @@ import strawberry
 from api.context import Info
 from api.described import described
 from api.edge.errors import InvalidValue
+from api.scalars import FURTHEST
+from domain.store.codec import format_instant
 from notifications.control import CascadeState
 from notifications.run import RunArm, RunState
 from notifications.simulation import CascadeUnknown, Line, NobodyThere, Simulation, simulate
@@ -59,6 +61,8 @@ class CascadeSimulationQuery:
         context = info.context
         if at is not None and at < context.now:
             raise InvalidValue("at lies before now. Leave it out, or give an instant to come.")
+        if at is not None and at >= FURTHEST:
+            raise InvalidValue(f"at is too far away. Give an instant before {format_instant(FURTHEST)}.")
         try:
             found = await simulate(context.wallet.office, cascade, member, now=context.now, at=at, reacts=reacts)
         except CascadeUnknown as error:

@@ -49,9 +49,11 @@ async def test_a_period_that_ends_before_it_starts_is_refused_with_the_remedy(sh
     token = await shop.staff_token("staff:reports")
 
     refused = await shop.ask(REPORT, {"from": "2026-07-06", "to": "2026-07-06"}, token=token)
+    at_the_end = await shop.ask(REPORT, {"from": "9999-12-30", "to": "9999-12-31"}, token=token)
 
-    assert codes(refused) == ["BAD_USER_INPUT"]
+    assert codes(refused) == codes(at_the_end) == ["BAD_USER_INPUT"]
     assert "day after the last" in refused["errors"][0]["message"]
+    assert "before 3000-01-01" in at_the_end["errors"][0]["message"]
 
 
 async def test_before_anything_happened_every_number_is_zero(shop: Shop) -> None:

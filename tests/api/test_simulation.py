@@ -132,14 +132,20 @@ async def test_what_a_cascade_has_not_to_do_with_a_member_is_said(post: Shop) ->
     earned = await simulated(post, "earned", member)
     unknown = await post.ask(SIMULATE, {"cascade": "none", "member": member}, token=await post.staff_token(*READ))
     nobody = await post.ask(SIMULATE, {"cascade": "earned", "member": "m0"}, token=await post.staff_token(*READ))
-    early = await post.ask(
-        SIMULATE,
-        {"cascade": "earned", "member": member, "at": "2020-01-01T00:00:00Z"},
-        token=await post.staff_token(*READ),
-    )
+    early, late = [
+        await post.ask(
+            SIMULATE, {"cascade": "welcome", "member": member, "at": at}, token=await post.staff_token(*READ)
+        )
+        for at in ("2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
+    ]
 
     assert told(earned["history"])[0][:3] == ("not started", None, "the condition does not hold")
     assert earned["switched"] == "PAUSED"
-    for answer, words in ((unknown, "points-expiring"), (nobody, "There is no member m0"), (early, "before now")):
+    for answer, words in (
+        (unknown, "points-expiring"),
+        (nobody, "There is no member m0"),
+        (early, "before now"),
+        (late, "before 3000-01-01"),
+    ):
         assert answer["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
         assert words in answer["errors"][0]["message"]
