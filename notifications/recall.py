@@ -21,6 +21,8 @@ from notifications.run import RunState
 BATCH: Final = 200
 MAX_TRIES: Final = 20
 RETRY: Final = timedelta(seconds=10)
+RARELY: Final = timedelta(hours=1)
+"""The wait after a try doubles until it is so long."""
 
 
 async def recall_due(office: Office, slots: Iterable[int], *, now: datetime) -> int:
@@ -44,7 +46,8 @@ async def recall_of(office: Office, run: str, *, now: datetime) -> None:
     left = {"$setDifference": ["$recall", done]}
     tries = {"$add": [{"$ifNull": ["$recall_tries", 0]}, 1]}
     is_over = {"$or": [{"$eq": ["$recall", []]}, {"$gte": ["$recall_tries", MAX_TRIES]}]}
-    again_at = {"$add": ["$$NOW", int(RETRY.total_seconds() * 1000)]}
+    doubled = {"$multiply": [_ms(RETRY), {"$pow": [2, {"$subtract": ["$recall_tries", 1]}]}]}
+    again_at = {"$add": ["$$NOW", {"$toLong": {"$min": [doubled, _ms(RARELY)]}}]}
     await office.store.runs.update_one(
         {"_id": run, "recall": {"$exists": True}},
         [
@@ -58,6 +61,10 @@ async def recall_of(office: Office, run: str, *, now: datetime) -> None:
             },
         ],
     )
+
+
+def _ms(length: timedelta) -> int:
+    return int(length.total_seconds() * 1000)
 
 
 async def note_sent(office: Office, run: str, delivery: Delivery, *, reason: str, now: datetime) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -111,6 +111,31 @@ async def test_a_goal_that_a_send_finds_recalls_what_went_before(shop: Shop, off
     run = await the_run(shop)
     assert (run["state"], run["history"][-1]["reason"]) == ("GOAL_REACHED", "seen in the journal")
     assert phones.titles(phone_of(member)) == []
+
+
+async def test_a_recall_that_firebase_does_not_take_is_tried_ever_less_often(
+    shop: Shop, office: Office, phones: Phones
+) -> None:
+    member = await customer(shop)
+    await move(shop, office, timedelta(minutes=1))
+    phones.script("*", {"kind": "UNAVAILABLE", "times": None})
+    await shop.adjust(member, 5)
+    await catch_up(office, now=shop.clock.now())
+    run, waits = await the_run(shop), []
+
+    for _ in range(12):
+        waits.append((await the_run(shop))["recall_at"] - datetime.now(UTC))
+        await shop.store.runs.update_one({"_id": run["_id"]}, {"$set": {"recall_at": datetime.now(UTC)}})
+        await cascades.work(office, SLOTS, now=shop.clock.now())
+    shown = phones.titles(phone_of(member))
+    phones.script("*")
+    await shop.store.runs.update_one({"_id": run["_id"]}, {"$set": {"recall_at": datetime.now(UTC)}})
+    await cascades.work(office, SLOTS, now=shop.clock.now())
+
+    assert [wait < timedelta(seconds=10) * 2**tries for tries, wait in enumerate(waits)] == [True] * 12
+    assert waits[0] > timedelta(0)
+    assert waits[-1] > timedelta(minutes=50)
+    assert (shown, phones.titles(phone_of(member))) == (["First"], [])
 
 
 async def test_a_goal_during_a_send_waits_for_its_answer_and_recalls_it(
