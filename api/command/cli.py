@@ -54,7 +54,7 @@ Data = Annotated[str | None, typer.Option(metavar="DIR", help="The embedded serv
 ProgrammeFile = Annotated[str | None, typer.Option(metavar="FILE", help="The programme (WALLET_PROGRAMME).")]
 Since = Annotated[str, typer.Option("--from", metavar="DAY", help="The first day, in the programme's zone.")]
 Until = Annotated[str, typer.Option("--to", metavar="DAY", help="The day after the last one.")]
-Port = Annotated[int, typer.Option(min=0, max=65535)]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
 
 
 class WrongUse(Exception):  # noqa: N818 -- says what is the case
@@ -88,7 +88,7 @@ def main() -> NoReturn:
 @app.command("serve")
 def serve_command(  # noqa: PLR0917 -- typer's options, given by name
     sandbox: Sandbox = False,
-    host: Annotated[str, typer.Option(metavar="H")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="H", help="The address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
     data: Data = None,
     programme: ProgrammeFile = None,
@@ -129,7 +129,7 @@ def init(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Create collections and indexes, and publish the programme as version 1. Safe to repeat."""
+    """Create the indexes and publish the programme as version 1. Safe to repeat."""
     from domain.programme.published import ProgrammeInvalid, Published, VersionConflict, publish
 
     settings = _settings([], sandbox=sandbox, data=data, programme=programme)
@@ -179,7 +179,7 @@ def replay_command(
     url: Annotated[str, typer.Option(help="Where the API is served.")] = LOCAL_URL,
     members: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N households.")] = None,
 ) -> None:
-    """Replay receipts through the partner API, moving a sandbox's clock along with them.
+    """Replay receipts through the partner API. A sandbox's clock is moved along with them.
 
     The exit code is 1 if a receipt was refused.
     """
@@ -210,7 +210,7 @@ def report_command(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Print the programme's numbers over a period, as `report` of the API gives them."""
+    """Print the programme's numbers over a period. They are those of the API's `report`."""
     from api.reports import read_report, report_lines
     from domain.programme.published import Programmes
 
@@ -232,7 +232,7 @@ def reconcile_command(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Compare the payment provider's payments and refunds with the journal. The exit code is 1 if anything differs."""
+    """Compare the payment provider's books with the journal. The exit code is 1 if anything differs."""
     from domain.ledger.expiry import start_of_day
     from domain.payments.opening import open_provider
     from domain.payments.reconciliation import reconcile
@@ -271,7 +271,7 @@ def demo(
     programme: ProgrammeFile = None,
     receipts: Annotated[Path | None, typer.Option(metavar="FILE", help="Receipts instead of the sample's.")] = None,
 ) -> None:
-    """Start a sandbox with a year of receipts in it, and say what to try."""
+    """Start a sandbox with a year of receipts, and say what to try."""
     from api.command.demo import run_demo
 
     settings = _settings([], sandbox=True, data=data, programme=programme)
@@ -288,7 +288,7 @@ def phone_command(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Start the stand-in for FCM, or join the one on the port, and show live what the phones get."""
+    """Show live what phones get, from a stand-in for FCM. It is started unless it runs on the port already."""
     from api.command.phone import show_phones
 
     endpoints = list(endpoint or ())
@@ -381,7 +381,7 @@ def partner_limit(
     sandbox: Sandbox = False,
     data: Data = None,
 ) -> None:
-    """Set how much cost a partner app may spend; without options, what all may. In force within half a minute."""
+    """Set how much cost a partner app may spend. Without options, what all may; in force within half a minute."""
     from api.edge.operations import PARTNER_ALLOWANCE
     from domain.partners.partner import set_allowance
     from domain.store.buckets import Allowance
