@@ -31,6 +31,7 @@ from pymongo.read_concern import ReadConcern
 
 from domain.ledger.posting import is_members
 from domain.store.connection import Document, Store
+from domain.store.slots import SLOTS
 
 Account = tuple[str, str]
 """An account's name and an asset."""
@@ -49,6 +50,8 @@ TOKEN_SECONDS: Final = 30.0
 from it have little to read; the first time at once."""
 SCAN_SECONDS: Final = 240.0
 """Below the five minutes for which the server keeps an instant readable."""
+SUMMED_TOGETHER: Final = 200_000
+"""About as many entries are summed anew as of one instant: with all that is counted of them in well below that time."""
 MAX_ACCOUNTS: Final = 100_000
 
 HISTORY_LOST: Final = {260, 280, 286}  # InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost
@@ -185,7 +188,7 @@ async def following(
     slots: what it is to see of the entries before is not among those that arrive. Raises SlotLost.
     """
     tokens = await _positions(store, held, beside)
-    if fresh := [slot for slot in held if slot not in tokens]:
+    for fresh in await _in_groups(store, [slot for slot in held if slot not in tokens]):
         tokens |= await _sum_anew(store, {slot: held[slot] for slot in fresh}, catch_up, beside)
     wanted = WANTED if beside is None else (*WANTED, *beside.wanted)
     try:
@@ -302,6 +305,15 @@ async def _open(store: Store, slot: int, fence: int, beside: Beside | None) -> D
     if document is None or (beside is not None and document.get("beside") != beside.name):
         return None
     return document.get("token")
+
+
+async def _in_groups(store: Store, slots: Sequence[int]) -> list[Sequence[int]]:
+    """The slots in groups that can be summed while an instant is readable; a small journal's are one."""
+    if not slots:
+        return []
+    entries = await store.journal.estimated_document_count()
+    size = max(1, SLOTS * SUMMED_TOGETHER // max(entries, 1))
+    return [slots[at : at + size] for at in range(0, len(slots), size)]
 
 
 async def _sum_anew(

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from domain.ledger import accounts
 from domain.ledger.accounts import Change, SlotLost, following
 from domain.ledger.audit import audit
 from domain.reports.counting import Counting
@@ -170,6 +171,21 @@ async def test_a_position_that_the_log_no_longer_reaches_has_everything_counted_
     await count_all(shop, all_slots(2))
 
     assert numbers(meanwhile) == await by_hand(shop, *PERIOD)
+    assert numbers(await asked(shop)) == await by_hand(shop, *PERIOD)
+
+
+async def test_a_long_journal_is_counted_anew_some_slots_at_a_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "SUMMED_TOGETHER", 10)
+    await a_fortnight(shop)
+
+    await count_all(shop, all_slots())
+    positions = [slot["token"]["_data"] async for slot in shop.store.accounts.find()]
+    await a_fortnight(shop, seed=2)
+
+    assert len(positions) == SLOTS
+    assert numbers(await asked(shop)) == await by_hand(shop, *PERIOD)
+    await count_all(shop, all_slots(2))
+    assert (await audit(shop.store)).ok
     assert numbers(await asked(shop)) == await by_hand(shop, *PERIOD)
 
 
