@@ -14,6 +14,7 @@ from api.context import Services
 from domain.ledger.commit import Ledger
 from domain.payments.opening import open_provider
 from domain.programme.published import Programmes, ensure_first
+from domain.programme.source import read_file
 from domain.settings import Settings
 from domain.store.clock import Clock, SandboxClock, open_clock
 from domain.store.connection import Store, opened_store
@@ -32,7 +33,7 @@ async def ensure_programme(store: Store, settings: Settings, clock: Clock) -> No
     Raises DefinitionInvalid.
     """
     if settings.programme is not None:
-        source = await asyncio.to_thread(settings.programme.read_text, encoding="utf-8")
+        source = await asyncio.to_thread(read_file, settings.programme)
         await ensure_first(store, source, now=clock.now())
 
 

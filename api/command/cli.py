@@ -131,11 +131,12 @@ def init(
 ) -> None:
     """Create the indexes and publish the programme as version 1. Safe to repeat."""
     from domain.programme.published import ProgrammeInvalid, Published, VersionConflict, publish
+    from domain.programme.source import read_file
 
     settings = _settings([], sandbox=sandbox, data=data, programme=programme)
     if settings.programme is None:
         raise WrongUse("--programme is missing; it should be the programme's file, such as programme.yaml")
-    source = settings.programme.read_text(encoding="utf-8")
+    source = read_file(settings.programme)
 
     async def publish_first(store: Store, clock: Clock) -> Published | ProgrammeInvalid | VersionConflict:
         return await publish(store, source, expected_version=0, now=clock.now())
@@ -155,8 +156,9 @@ def init(
 def check(file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)]) -> None:
     """Print a programme's problems. The exit code is 1 if one of them is an error."""
     from domain.programme.definition import check_source
+    from domain.programme.source import read_file
 
-    checked = check_source(file.read_text(encoding="utf-8"))
+    checked = check_source(read_file(file))
     _print_problems(checked.problems)
     if checked.definition is None:
         raise typer.Exit(ANSWER_IS_NO)

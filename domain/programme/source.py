@@ -7,6 +7,7 @@ a number. Aliases, tags and repeated keys are refused; size, depth and number of
 import re
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -32,6 +33,11 @@ _WORDS: dict[str, Data] = {
     "false": False,
     "False": False,
 }
+
+
+def read_file(path: Path) -> str:
+    """The source in that file. What is no UTF-8 there comes along, so that it is told as a problem of the source."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def read_source(source: str) -> dict[str, Data]:

@@ -70,6 +70,18 @@ def test_check_needs_no_settings_and_its_exit_code_is_the_answer(wallet: WalletC
     assert "error: time_zone: " in bad.stderr
 
 
+def test_a_programme_that_is_no_utf_8_is_told_so(wallet: WalletCommand, tmp_path: Path) -> None:
+    latin = tmp_path / "programme.yaml"
+    latin.write_bytes("programme: café\n".encode("latin-1"))
+
+    told = [wallet.run("check", str(latin)), wallet.run("init", "--programme", str(latin))]
+
+    assert [(each.returncode, each.stdout) for each in told] == [(1, "")] * 2
+    assert [each.stderr for each in told] == [
+        "error: the file: The text is not valid Unicode; save the file as UTF-8.\n"
+    ] * 2
+
+
 def test_every_wrong_setting_and_flag_is_told_in_a_line_of_its_own(wallet: WalletCommand) -> None:
     outcome = wallet.run(
         "serve", "--start", "yesterday", "--processes", "0", "--data", str(PROGRAMME), WALLET_DATABASE="a b"
