@@ -1,9 +1,9 @@
 """An entry: what one command did to one wallet, written once and never changed.
 
-The journal holds one document per command that was decided: an entry, or a refusal. An entry carries all
-that the fold needs, the rule by rule explanation, and a hash over itself and the entry before it. Free
-text is kept beside the hashed part and bound to it by a salted digest, so that it can be erased later
-without breaking the chain (SEMANTICS §9.5).
+The journal holds one document per command that was decided: an entry, or a refusal, or that a top-up was
+begun, whose money comes later. An entry carries all that the fold needs, the rule by rule explanation, and a
+hash over itself and the entry before it. Free text is kept beside the hashed part and bound to it by a salted
+digest, so that it can be erased later without breaking the chain (SEMANTICS §9.5).
 """
 
 import hashlib
