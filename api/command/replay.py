@@ -31,6 +31,8 @@ TIMEOUT_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = (0.1, 0.3, 1.0, 3.0)
 TOKEN_RESERVE_SECONDS: Final = 30.0
 EXAMPLES: Final = 3
+UNREADABLE: Final = {"BAD_USER_INPUT", "BODY_TOO_LARGE"}
+"""What the server says of a whole request for one value in it that it cannot read."""
 
 ENROL: Final = """
 mutation Enrol($input: EnrolMemberInput!) {
@@ -230,16 +232,23 @@ class Till:
             return
         self._households.add(household)
         key = f"enrol-household-{household}"
-        outcome = self._ask(ENROL, {"input": {"reference": household, "idempotencyKey": key}})["enrolMember"]
+        outcome = self._outcome(ENROL, {"input": {"reference": household, "idempotencyKey": key}}, of="enrolMember")
         if "code" in outcome:
             summary.refuse(f"Household {household}", outcome)
         else:
             summary.members += 1
 
     def record(self, batch: Sequence[Receipt], summary: Summary) -> None:
-        """Records the receipts together, each with its own outcome."""
-        inputs = [self._with_place(receipt) for receipt in batch]
-        outcomes = self._ask(RECORD, {"inputs": inputs})["recordPurchases"]
+        """Records the receipts together, each with its own outcome; where one cannot be read, each alone."""
+        answer = self._answer(RECORD, {"inputs": [self._with_place(receipt) for receipt in batch]})
+        if (unreadable := _unreadable(answer)) is None:
+            outcomes = self._data(answer)["recordPurchases"]
+        elif len(batch) == 1:
+            outcomes = [unreadable]
+        else:
+            for receipt in batch:
+                self.record([receipt], summary)
+            return
         for receipt, outcome in zip(batch, outcomes, strict=True):
             if "code" in outcome:
                 summary.refuse(f"Receipt {receipt.number}", outcome)
@@ -255,7 +264,7 @@ class Till:
         if receipt.store not in self._places:
             # As of now: by its own time the receipt may be too late, though it was recorded when it was not.
             as_of_now = {name: value for name, value in place.items() if name != "occurredAt"}
-            outcome = self._ask(PREVIEW, {"input": as_of_now})["previewPurchase"]
+            outcome = self._outcome(PREVIEW, {"input": as_of_now}, of="previewPurchase")
             if outcome["__typename"] == "InvalidInput":
                 return place
             self._places[receipt.store] = outcome.get("what") != "place"
@@ -271,9 +280,17 @@ class Till:
     def _learn(self, now: datetime) -> None:
         self._clock = (now, time.monotonic())
 
+    def _outcome(self, query: str, variables: Mapping[str, Any], *, of: str) -> dict[str, Any]:
+        """What the operation came to, or the problem that the server cannot read its input."""
+        answer = self._answer(query, variables)
+        outcome: dict[str, Any] = _unreadable(answer) or self._data(answer)[of]
+        return outcome
+
     def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The data of an operation that must not fail."""
-        answer = self._answer(query, variables)
+        return self._data(self._answer(query, variables))
+
+    def _data(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         if "errors" in answer:
             raise ReplayFailed(f"{self._url} answers: {answer['errors'][0]['message']}")
         data: dict[str, Any] = answer["data"]
@@ -360,6 +377,14 @@ def _json(response: httpx.Response) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _unreadable(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the server cannot read in the request, as a problem; None where it could."""
+    code = _error_code(answer)
+    if code not in UNREADABLE:
+        return None
+    return {"__typename": "InvalidInput", "code": code, "message": answer["errors"][0]["message"]}
 
 
 def _error_code(answer: Mapping[str, Any]) -> str | None:

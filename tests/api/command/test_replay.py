@@ -511,6 +511,25 @@ def test_every_cascade_ran_and_told_what_is_counted_by_hand(half_a_year_on: Repl
     assert {"reaction", "late reaction"} <= became
 
 
+def test_a_receipt_that_cannot_be_read_is_named_and_harms_no_other(half_a_year_on: Replayed, tmp_path: Path) -> None:
+    replayed = half_a_year_on
+    last, file = replayed.receipts[-1], tmp_path / "receipts.jsonl"
+    line = {**last["lines"][0], "amount": "5.00"}
+    odd: list[dict[str, Any]] = [{"quantity": 1}, {"quantity": 1.5}, {"brand": "B" * 70_000}, {"quantity": 2}]
+    receipts = [
+        {**last, "receipt": f"odd-{number}", "at": "2018-06-15T07:00:00", "total": "5.00", "lines": [{**line, **told}]}
+        for number, told in enumerate(odd)
+    ]
+    file.write_text("\n".join(json.dumps(receipt) for receipt in receipts), "utf-8")
+
+    code, said = replace(replayed, file=file).again()
+
+    assert code == 1
+    assert said.startswith("2 recorded, 0 replayed, 2 refused · 1 members · ")
+    assert "Receipt odd-1: inputs.0.lines.0.quantity: " in said
+    assert "Receipt odd-2: The body is larger than 65536 bytes." in said
+
+
 def test_only_the_first_households_are_kept_when_asked() -> None:
     receipts = read_receipts(SAMPLE, members=2)
 
