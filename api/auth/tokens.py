@@ -214,17 +214,20 @@ class Tokens:
             return None
         kid = header.get("kid")
         found = _find(self._keyring, kid, now)
-        if found is None and time.monotonic() - self._reloaded_at >= RELOAD_PAUSE_SECONDS:
+        may_reload = self._is_old(now) or time.monotonic() - self._reloaded_at >= RELOAD_PAUSE_SECONDS
+        if found is None and may_reload:
             await self._reload(now)
             found = _find(self._keyring, kid, now)
         return found
 
     async def _current(self, now: datetime) -> Keyring:
         """The keyring, read again if it is old and with a successor made if one is due."""
-        stale = abs(now - self._keyring.read_at) >= RELOAD_AFTER
-        if stale or self._keyring.wants_successor(now):
+        if self._is_old(now) or self._keyring.wants_successor(now):
             await self._reload(now)
         return self._keyring
+
+    def _is_old(self, now: datetime) -> bool:
+        return abs(now - self._keyring.read_at) >= RELOAD_AFTER
 
     async def _reload(self, now: datetime) -> None:
         seen = self._keyring
