@@ -94,16 +94,22 @@ class Api:
     url: str
     variables: Mapping[str, str]
 
-    def ask(self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None) -> Any:
-        """The data of the answer; None where it is refused."""
+    def answer(self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None) -> Any:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         body = {"query": query, "variables": dict(variables or {})}
         # A year of value that falls due and of messages is done before the clock's answer comes.
-        return httpx.post(f"{self.url}/graphql", json=body, headers=headers, timeout=3600).json().get("data")
+        return httpx.post(f"{self.url}/graphql", json=body, headers=headers, timeout=3600).json()
+
+    def ask(self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None) -> Any:
+        answered = self.answer(query, variables, token=token)
+        assert "errors" not in answered, (query, variables, answered)
+        return answered["data"]
 
     def move_to(self, instant: datetime) -> None:
         """Moves the clock on; it stays where it is if it stands after the instant."""
-        self.ask("mutation($to: DateTime!) { advanceClock(to: $to) { done } }", {"to": instant.isoformat()})
+        asked = "mutation($to: DateTime!) { advanceClock(to: $to) { done } }"
+        answered = self.answer(asked, {"to": instant.isoformat()})
+        assert "errors" not in answered or "now" in answered["errors"][0]["extensions"], answered
 
     def member_tokens(self, members: Sequence[str], *, now: datetime) -> dict[str, str]:
         """A token of each member's own app, of the instant."""
@@ -179,7 +185,7 @@ def message(api: Api, act: Act, *, token: str) -> str:
 def equip(api: Api, household: str, person: Person, *, token: str) -> None:
     for value in endpoints_of(household, person):
         device = {"installation": f"app-{value}", "platform": "ANDROID", "kind": "FID", "value": value}
-        assert api.ask(REGISTER, {"input": device}, token=token) is not None
+        api.ask(REGISTER, {"input": device}, token=token)
     if person.wants_offers:
         assert api.ask(CONSENT, {"to": "MARKETING"}, token=token) is not None
     if person.quiet != NIGHT:
