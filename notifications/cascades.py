@@ -14,7 +14,6 @@ from pymongo import WriteConcern
 from domain.store.codec import to_bson
 from domain.store.collections import RECIPIENTS
 from notifications.agenda import MESSAGES, Agenda, Kind, agenda
-from notifications.control import switches
 from notifications.due_runs import due_members, send_due
 from notifications.hearing import hear_again, hear_dates, hear_journal, hear_stale, hear_stored
 from notifications.office import Office
@@ -52,9 +51,9 @@ async def do(office: Office, slots: Iterable[int], ahead: Agenda, *, now: dateti
         heard += await hear_again(office, slots, now=now)
     if not heard and ((at := ahead.get(Kind.RUN)) is None or at > now):
         return heard
-    known = await switches(office.store)
+    known = await office.read_switches()
     members = await due_members(office, slots, until=now, but=but, known=known)
-    return heard + await send_due(office, members, now=now, known=known)
+    return heard + await send_due(office, members, now=now)
 
 
 async def hear_told(office: Office, slots: Iterable[int], *, now: datetime) -> None:

@@ -6,7 +6,6 @@ set aside and harms no other (:mod:`notifications.setback`). What becomes of a s
 """
 
 import asyncio
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 from domain.store.connection import Document
 from notifications import engine
-from notifications.control import ALL, CascadeState, Switches, switches
+from notifications.control import ALL, CascadeState, Switches
 from notifications.office import Office, all_done, claim_run, store_run
 from notifications.recipient import recipient_of
 from notifications.run import Run, RunState, run_from
@@ -28,8 +27,6 @@ AT_ONCE: Final = 32
 GROUPS_AT_ONCE: Final = 4
 BATCH: Final = 200
 MAX_TURNS: Final = 200
-SWITCHES_SECONDS: Final = 0.3
-"""A switch works within a second: a send that begins later after they were read has them read again."""
 
 
 async def due_members(
@@ -52,19 +49,13 @@ async def earliest_run(office: Office, slots: Iterable[int], *, until: datetime)
     return first[0]["due_at"] if first else None
 
 
-async def send_due(office: Office, members: Collection[str], *, now: datetime, known: Switches | None = None) -> int:
-    """Takes all due runs of the members as far as they go at `now`; how many of them went on.
-
-    `known` are the switches, read just now.
-    """
-    gate, read_at, done = asyncio.Semaphore(GROUPS_AT_ONCE), time.monotonic(), [0]
-    latest = known or await switches(office.store)
+async def send_due(office: Office, members: Collection[str], *, now: datetime) -> int:
+    """Takes all due runs of the members as far as they go at `now`; how many of them went on."""
+    gate, done = asyncio.Semaphore(GROUPS_AT_ONCE), [0]
 
     async def together(group: Sequence[str]) -> None:
-        nonlocal latest, read_at
         async with gate:
-            if time.monotonic() - read_at > SWITCHES_SECONDS:
-                latest, read_at = await switches(office.store), time.monotonic()
+            latest = await office.switches()
             try:
                 done.append(await _send_together(office, group, known=latest, now=now))
             except Exception as error:
@@ -136,7 +127,7 @@ async def _due(
     While cascades are paused the others are asked for one by one: it takes no longer however many runs are held.
     """
     slots, runs = sorted(slots), office.store.runs
-    known, aside = known or await switches(office.store), await members_aside(office.store, slots)
+    known, aside = known or await office.read_switches(), await members_aside(office.store, slots)
     wanted: dict[str, Any] = {"slot": {"$in": slots}, "due_at": {"$exists": True, "$lte": until}, **not_aside()}
     if left := [*aside, *but]:
         wanted["member"] = {"$nin": left}
@@ -176,7 +167,7 @@ async def _send_of_one(office: Office, near: Sequence[Run], scene: Scene | None,
     went = 0
     for number, run in enumerate(due):
         if number:
-            recipient, known = await asyncio.gather(recipient_of(store, run.member), switches(store))
+            recipient, known = await asyncio.gather(recipient_of(store, run.member), office.read_switches())
             scene = replace(scene, recipient=recipient, known=known)
         async with run_on_record(store, run, now=now):
             if scene.known.is_stopped(run.cascade, since=run.started_at):

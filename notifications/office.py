@@ -5,6 +5,7 @@ across processes the revisions of runs and recipients see to it.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -25,9 +26,12 @@ from domain.store.clock import Clock
 from domain.store.codec import to_bson
 from domain.store.connection import Store
 from notifications.channel import Carrier, Channel
+from notifications.control import Switches, switches
 from notifications.engine import NO_ENTRY
 from notifications.run import Run, RunState, run_document
 
+SWITCHES_SECONDS: Final = 0.3
+"""A switch works within a second: a send for which they were read longer ago has them read again."""
 CLAIM_SECONDS: Final = 20.0
 """For so long, by the server's real time, nobody else takes over a send that was claimed."""
 
@@ -54,6 +58,18 @@ class Mark:
     looked: int = 0
 
 
+@dataclass(slots=True, kw_only=True)
+class SeenSwitches:
+    """The switches as this process read them last, and when, by its own clock."""
+
+    switches: Switches
+    read_at: float
+
+    @property
+    def are_fresh(self) -> bool:
+        return time.monotonic() - self.read_at <= SWITCHES_SECONDS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
     """`at` is called at each point between two effects, by the point's name; `by` is this process's word for itself."""
@@ -66,6 +82,7 @@ class Office:
     at: Callable[[str], None] = _nowhere
     by: str = field(default_factory=lambda: token_hex(8))
     mark: Mark = field(default_factory=Mark)
+    seen: SeenSwitches = field(default_factory=lambda: SeenSwitches(switches=Switches(), read_at=-SWITCHES_SECONDS))
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     @asynccontextmanager
@@ -81,6 +98,18 @@ class Office:
         """Whether somebody of this process is alone with the member now."""
         lock = self.locks.get(member)
         return lock is not None and lock.locked()
+
+    async def switches(self) -> Switches:
+        """The switches as they stand now, or stood a moment ago: what hundreds of sends ask for is read once."""
+        if not self.seen.are_fresh:
+            await self.read_switches()
+        return self.seen.switches
+
+    async def read_switches(self) -> Switches:
+        """The switches as they stand now."""
+        read_at = time.monotonic()
+        self.seen.switches, self.seen.read_at = await switches(self.store), read_at
+        return self.seen.switches
 
     async def cascade_of(self, run: Run) -> CompiledCascade | None:
         """The cascade as the run knows it: that of its own version. None when that is lost."""

@@ -23,7 +23,7 @@ from notifications import engine
 from notifications.alarm import alarm
 from notifications.caps import caps_of, give_back, give_back_unused, reserve
 from notifications.channel import Channel, Endpoint, Fate, Message, Outcome
-from notifications.control import close_step
+from notifications.control import CascadeState, Switches, close_step
 from notifications.delivery import ATTEMPTING, Attempt, Delivery, answered, delivery_of, keep_delivery
 from notifications.devices import remove, set_aside
 from notifications.engine import Deferred, Go, HeldOut, Refused, Send, Verdict
@@ -115,6 +115,10 @@ async def _send(
         alarm("message_not_rendered", cascade=cascade.id, step=send.step, template=send.template, variable=message)
         return engine.skip(run, send.step, now=now, reason=f"not rendered: {message}")
     office.at("rendered")
+    known = await office.switches()
+    if known.state(cascade.id) is not CascadeState.LIVE:
+        await give_back(store, run.member, _caps(cascade, scene, channel), delivery=send.delivery)
+        return await _held_back(office, run, known)
     await put(store, _item(run, cascade, message, now=now))
     delivery = Delivery(
         message=message,
@@ -147,6 +151,15 @@ async def _claimed(office: Office, run: Run, send: Send, *, channel: Channel, no
     )
     is_mine = await claim_run(office, replace(run, claim=claim))
     return replace(run, claim=claim, revision=run.revision + 1) if is_mine else None
+
+
+async def _held_back(office: Office, run: Run, known: Switches) -> Run | None:
+    """The run whose cascade was switched off since its send was judged: over, or as it was before that."""
+    unclaimed = replace(run, claim=None)
+    if known.state(run.cascade) is CascadeState.STOPPED:
+        return engine.cancel(unclaimed, at=office.clock.now(), reason="stopped")
+    await store_run(office, unclaimed)
+    return None
 
 
 def _caps(cascade: CompiledCascade, scene: Scene, channel: Channel) -> list[Cap]:

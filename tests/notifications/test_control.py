@@ -1,16 +1,21 @@
 """The switches of cascades: written at once by several, and what comes of runs that slipped past them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
-from domain.store.connection import Store
+from domain.settings import Settings
+from domain.store.connection import Document, Store
+from notifications import cascades
 from notifications.control import ALL, CascadeState, set_state, switches
 from notifications.delivery import DeliveryEvent, take_delivery_report
-from notifications.office import Office
+from notifications.office import SWITCHES_SECONDS, Office
 from tests.ledger.conftest import OpenShop
 from tests.ledger.shop import Shop
 from tests.notifications.customer import CASCADES, customer, phone_of
@@ -111,6 +116,35 @@ async def test_a_run_that_slipped_past_the_stop_is_ended_though_its_cascade_is_l
     assert (ended["state"], ended["history"][-1]["reason"]) == ("CANCELLED", "stopped")
     assert live["state"] == "WAITING"
     assert phones.titles(phone_of(member)).count("Thanks") == 1
+
+
+@pytest.mark.parametrize("state", [PAUSED, STOPPED])
+async def test_a_message_that_was_claimed_before_the_switch_does_not_go_after_it(
+    shop: Shop, office: Office, phones: Phones, settings: Settings, state: CascadeState
+) -> None:
+    member = await customer(shop)
+    await catch_up(office, now=shop.clock.now())
+    claimed = asyncio.Event()
+
+    def switch(point: str) -> None:
+        if point == "claimed" and not claimed.is_set():
+            claimed.set()
+            with MongoClient[Document](settings.mongodb_url) as client:
+                client[settings.database].cascade_states.insert_one({"_id": ALL, "state": state.value})
+            time.sleep(SWITCHES_SECONDS)
+
+    await cascades.work(replace(office, at=switch), range(64), now=shop.clock.now())
+    while_off = phones.titles(phone_of(member))
+    await set_state(shop.store, ALL, LIVE, now=shop.clock.now())
+    await move(shop, office, timedelta(seconds=1))
+
+    assert claimed.is_set()
+    assert while_off == []
+    reasons = {run["history"][-1].get("reason") for run in await shop.store.runs.find().to_list()}
+    if state is PAUSED:
+        assert "Thanks" in phones.titles(phone_of(member))
+    else:
+        assert (phones.titles(phone_of(member)), reasons) == ([], {"stopped"})
 
 
 async def test_all_paused_lets_a_stopped_cascade_end_and_nothing_else_go(
