@@ -48,8 +48,7 @@ class Variable:
 
 
 def _text(meaning: str, *, longest: int = 100) -> Variable:
-    """Of so many letters, each of four bytes: a name may be of such."""
-    return Variable(type=VariableType.TEXT, meaning=meaning, longest="𝄞" * longest)
+    return Variable(type=VariableType.TEXT, meaning=meaning, longest="Щ" * longest)
 
 
 def _whole(meaning: str) -> Variable:

@@ -46,7 +46,7 @@ def problems(source: str, severity: Severity) -> list[tuple[str, str]]:
         ("streak-1", {"link": "corner://{until}"}, "en.link", "{until} is instant, which no link takes"),
         ("welcome-2", {"title": None}, "en", "Has no title, which PUSH needs"),
         ("welcome-2", {"image_url": "http://corner.example/a.png"}, "en.image_url", "Must be an https:// address"),
-        ("win-back-1", {"body": "{name} " * 5}, "en", "A push message has at most 4096 bytes; filled at its longest"),
+        ("win-back-1", {"body": "{name} " * 10}, "en", "A push message has at most 4096 bytes; filled at its longest"),
     ],
 )
 def test_each_mistake_in_a_template_is_told_with_its_place_and_remedy(
