@@ -1,8 +1,11 @@
 """Settings: what is missing or wrong is named with what it should be, all at once."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from domain.settings import (
     SANDBOX_SECRET,
@@ -14,6 +17,7 @@ from domain.settings import (
     read_settings,
 )
 
+ROOT = Path(__file__).parents[1]
 SECRET = "0123456789abcdef0123456789abcdef"
 PRODUCTION = {"WALLET_SECRET": SECRET, "WALLET_PUBLIC_URL": "https://wallet.example.com"}
 SANDBOX = {"WALLET_MODE": "sandbox"}
@@ -284,3 +288,21 @@ def test_a_mail_server_needs_a_sender_and_its_password_is_not_shown() -> None:
         assert problem.startswith("WALLET_SMTP_URL is not a mail server")
     (problem,) = problems_of({**good, "WALLET_SMTP_FROM": "nobody"})
     assert problem.startswith("WALLET_SMTP_FROM is 'nobody'")
+
+
+def test_compose_sets_what_is_read_and_nothing_else(tmp_path: Path) -> None:
+    told: dict[str, str] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"]["api"]["environment"]
+    programme = tmp_path / "programme.yaml"
+    programme.touch()
+
+    def filled(match: re.Match[str]) -> str:
+        name, how, text = match.groups()
+        return PRODUCTION.get(name, text if how == "-" else "")
+
+    environ = {name: re.sub(r"\$\{(\w+):([-?+])([^}]*)\}", filled, value) for name, value in told.items()}
+    settings = read_settings(environ, programme=programme)
+
+    assert told.keys() <= {f"WALLET_{each.name.upper()}" for each in fields(Settings)}
+    assert settings.mode is Mode.PRODUCTION
+    assert settings.mongodb_url == "mongodb://mongo1,mongo2,mongo3/?replicaSet=wallet"
+    assert settings.trusted_proxies == ("172.16.0.0/12", "192.168.0.0/16")
