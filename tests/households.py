@@ -13,13 +13,12 @@ from itertools import groupby
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import httpx
-
 from api.auth.tokens import open_tokens
 from domain.settings import read_settings
 from domain.store.connection import open_store
 from tests.cascades_by_hand import NIGHT, Act, Habit, Person
 from tests.counted_by_hand import ZONE
+from tests.wallet_command import HTTP
 
 JOINED_AT: Final = (datetime(2017, 1, 1, tzinfo=UTC), datetime(2017, 1, 1, 16, tzinfo=UTC))
 ZONES: Final = (
@@ -98,7 +97,7 @@ class Api:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         body = {"query": query, "variables": dict(variables or {})}
         # A year of value that falls due and of messages is done before the clock's answer comes.
-        return httpx.post(f"{self.url}/graphql", json=body, headers=headers, timeout=3600).json()
+        return HTTP.post(f"{self.url}/graphql", json=body, headers=headers, timeout=3600).json()
 
     def ask(self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None) -> Any:
         answered = self.answer(query, variables, token=token)

@@ -4,10 +4,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.wallet_command import PROGRAMME, WalletCommand, free_port, wallet_command
+from tests.wallet_command import HTTP, PROGRAMME, WalletCommand, free_port, wallet_command
 
 SOURCE = PROGRAMME.read_text(encoding="utf-8")
 DOUBLE = SOURCE.replace('points: {per: "1.00", give: 1}}, text', 'points: {per: "1.00", give: 2}}, text')
@@ -33,7 +32,7 @@ def wallet(server_url: str, worker_id: str) -> Iterator[WalletCommand]:
 def ask(port: int, query: str, token: str | None = None, **variables: Any) -> dict[str, Any]:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     body = {"query": query, "variables": variables}
-    answered = httpx.post(f"http://127.0.0.1:{port}/graphql", json=body, headers=headers).json()
+    answered = HTTP.post(f"http://127.0.0.1:{port}/graphql", json=body, headers=headers).json()
     assert "errors" not in answered, answered
     data: dict[str, Any] = answered["data"]
     return data
@@ -48,7 +47,7 @@ def test_what_one_process_publishes_rules_in_another(wallet: WalletCommand) -> N
         wallet.serving("--no-worker", port=one, **public),
         wallet.serving("--no-worker", port=other, **public),
     ):
-        granted = httpx.post(
+        granted = HTTP.post(
             f"http://127.0.0.1:{other}/oauth/token",
             data={"grant_type": "client_credentials"},
             auth=(client_id, secret),

@@ -9,11 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from tests.api.auth.partner_app import challenge, in_address
-from tests.wallet_command import PROGRAMME, ROOT, WalletCommand, free_port, wallet_command
+from tests.wallet_command import HTTP, PROGRAMME, ROOT, WalletCommand, free_port, wallet_command
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
 EXAMPLES: Final = [
@@ -115,7 +114,7 @@ def printed(command: str, **instead: str) -> list[str]:
 
 
 def till_token(wallet: WalletCommand, base: str) -> str:
-    answer = httpx.post(f"{base}/oauth/token", data={"grant_type": "client_credentials"}, auth=wallet.till())
+    answer = HTTP.post(f"{base}/oauth/token", data={"grant_type": "client_credentials"}, auth=wallet.till())
     return str(answer.json()["access_token"])
 
 
@@ -124,7 +123,7 @@ def as_a_partner_would(base: str) -> list[dict[str, Any]]:
 
     def ask(query: str, token: str | None = None) -> dict[str, Any]:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        answered: dict[str, Any] = httpx.post(f"{base}/graphql", json={"query": query}, headers=headers).json()["data"]
+        answered: dict[str, Any] = HTTP.post(f"{base}/graphql", json={"query": query}, headers=headers).json()["data"]
         return answered
 
     staff = ask('mutation { sandboxStaffToken(scopes: ["staff:partners"]) }')["sandboxStaffToken"]
@@ -162,7 +161,7 @@ def staff_and_member(base: str) -> dict[str, str]:
         'mutation { sandboxStaffToken(scopes: ["staff:adjust"]) '
         'sandboxSignIn(subject: "grace") { ... on Session { accessToken } } }'
     )
-    data = httpx.post(f"{base}/graphql", json={"query": query}).json()["data"]
+    data = HTTP.post(f"{base}/graphql", json={"query": query}).json()["data"]
     return {
         "STAFF": data["sandboxStaffToken"],
         "MEMBER": data["sandboxSignIn"]["accessToken"],

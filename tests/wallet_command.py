@@ -20,6 +20,9 @@ PROGRAMME: Final = ROOT / "programme.yaml"
 SAMPLE: Final = ROOT / "sample" / "receipts-2017-sample.jsonl.gz"
 READY_SECONDS: Final = 180
 STOP_SECONDS: Final = 60
+HTTP: Final = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
+"""Asks such a server, on a new connection each time. `httpx.get` makes a context for TLS each time, too: twenty
+milliseconds, beside which the question is nothing."""
 RUN_SECONDS: Final = 3600
 """Against a command that hangs. A year of receipts takes minutes, on a busy machine many."""
 
@@ -92,7 +95,7 @@ def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the server ended with {process.returncode}"
         with suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
+            if HTTP.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
                 return
         time.sleep(0.05)
     raise AssertionError("the server is not ready")

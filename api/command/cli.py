@@ -318,7 +318,7 @@ def cascade_simulate(  # noqa: PLR0917 -- typer's options, given by name
     data: Data = None,
 ) -> None:
     """Show what a cascade would send a member, when, and why not. Nothing is sent or stored."""
-    from api.simulation import simulation_lines
+    from api.command.simulation import simulation_lines
     from domain.programme.published import Programmes
     from notifications.carriers import opened_carriers
     from notifications.office import Office

@@ -216,11 +216,12 @@ def _busiest(receipts: Sequence[Receipt]) -> str:
 
 def _wait_until_ready(server: BaseProcess, url: str, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and server.is_alive():
-        with suppress(httpx.TransportError):
-            if httpx.get(f"{url}/ready").status_code == httpx.codes.OK:
-                return
-        time.sleep(_POLL_SECONDS)
+    with httpx.Client() as http:
+        while time.monotonic() < deadline and server.is_alive():
+            with suppress(httpx.TransportError):
+                if http.get(f"{url}/ready").status_code == httpx.codes.OK:
+                    return
+            time.sleep(_POLL_SECONDS)
     said = log.read_bytes()[-LOG_BYTES:].decode(errors="replace").strip()
     raise DemoFailed(f"The server did not start. The end of {log}:\n{said}")
 

@@ -15,6 +15,7 @@ import httpx
 import stripe
 
 from tests.api.shop import Shop
+from tests.wallet_command import HTTP
 
 ROOT: Final = Path(__file__).parents[2]
 WEBHOOK_SECRET: Final = "whsec_of_the_tests"
@@ -128,6 +129,6 @@ def event(about: Mapping[str, Any], kind: str = "payment_intent.succeeded") -> d
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/_config/calls").is_success
+        return HTTP.get(f"{url}/_config/calls").is_success
     except httpx.TransportError:
         return False

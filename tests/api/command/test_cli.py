@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.schema import sdl
-from tests.wallet_command import PROGRAMME, ROOT, WalletCommand, free_port, wallet_command
+from tests.wallet_command import HTTP, PROGRAMME, ROOT, WalletCommand, free_port, wallet_command
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def wallet(server_url: str, worker_id: str) -> Iterator[WalletCommand]:
 
 def ask(port: int, query: str, token: str | None = None) -> dict[str, Any]:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    answer: dict[str, Any] = httpx.post(
+    answer: dict[str, Any] = HTTP.post(
         f"http://127.0.0.1:{port}/graphql", json={"query": query}, headers=headers
     ).json()
     return answer
@@ -145,7 +145,7 @@ def test_a_sandbox_begins_when_told_and_its_tokens_hold(wallet: WalletCommand) -
         url = f"http://localhost:{port}"
         token = wallet.run("token", "staff", "--scopes", "staff:members", "--url", url).stdout.strip()
         client_id, secret = wallet.till()
-        partner = httpx.post(
+        partner = HTTP.post(
             f"http://127.0.0.1:{port}/oauth/token",
             data={"grant_type": "client_credentials"},
             auth=(client_id, secret),
@@ -179,7 +179,7 @@ def open_streams(port: int, token: str) -> Iterator[tuple[ClientConnection, Iter
     headers = authorization | {"Accept": "text/event-stream"}
     with (
         connect(f"ws://{address}/ws", subprotocols=[protocol]) as socket,
-        httpx.stream("POST", f"http://{address}", json={"query": query}, headers=headers, timeout=60) as response,
+        HTTP.stream("POST", f"http://{address}", json={"query": query}, headers=headers, timeout=60) as response,
     ):
         socket.send(json.dumps({"type": "connection_init", "payload": authorization}))
         assert json.loads(socket.recv())["type"] == "connection_ack"
@@ -194,7 +194,7 @@ def wait_until_live(port: int) -> None:
     deadline = time.monotonic() + 90
     while True:
         with suppress(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}/live")
+            HTTP.get(f"http://127.0.0.1:{port}/live")
             return
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -207,7 +207,7 @@ def test_several_processes_share_a_port_and_one_that_dies_is_replaced(wallet: Wa
         subprocess.run(["kill", "-KILL", str(before[0])], check=True)
         after = wait_for_two(server.pid, without=before[0])
         wait_until_live(port)
-        answers = [httpx.get(f"http://127.0.0.1:{port}/live").status_code for _ in range(20)]
+        answers = [HTTP.get(f"http://127.0.0.1:{port}/live").status_code for _ in range(20)]
         server.send_signal(signal.SIGINT)
         exit_code = server.wait(60)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
 
 from api.command.replay import Receipt, ReceiptsInvalid, instant_of, read_receipts
@@ -39,7 +38,7 @@ from tests.counted_by_hand import Household, Terms
 from tests.households import Api, endpoints_of, live_on, people_of, settle_in
 from tests.notifications.phones import Phones, opened_phones
 from tests.programme.naive_streak import Event, Move, NaiveStreak, Shown
-from tests.wallet_command import PROGRAMME, SAMPLE, WalletCommand, free_port, wallet_command
+from tests.wallet_command import HTTP, PROGRAMME, SAMPLE, WalletCommand, free_port, wallet_command
 
 ZONE: Final = ZoneInfo("America/New_York")
 TIERS: Final = [(4000, Decimal(2)), (1500, Decimal("1.5")), (500, Decimal("1.25")), (0, Decimal(1))]
@@ -180,7 +179,7 @@ class Replayed:
 
     def till_token(self) -> str:
         form = {"grant_type": "client_credentials"}
-        answer = httpx.post(f"{self.api.url}/oauth/token", data=form, auth=(self.client_id, self.secret))
+        answer = HTTP.post(f"{self.api.url}/oauth/token", data=form, auth=(self.client_id, self.secret))
         token: str = answer.json()["access_token"]
         return token
 
