@@ -87,6 +87,7 @@ class Fate(StrEnum):
     GONE        the endpoint no longer exists: delete it
     SET_ASIDE   the endpoint is not ours to use: keep it, use it no more
     REFUSED     the message itself is wrong: nobody can get it, and nothing is deleted
+    UNFIT       what it became for this member cannot be sent; what it becomes for others may
     """
 
     ACCEPTED = "ACCEPTED"
@@ -95,6 +96,7 @@ class Fate(StrEnum):
     GONE = "GONE"
     SET_ASIDE = "SET_ASIDE"
     REFUSED = "REFUSED"
+    UNFIT = "UNFIT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -313,6 +313,8 @@ async def _settle(
         await close_step(office.store, cascade.id, version=run.version, step=send.step, keep=[scene.programme.version])
         alarm("message_refused", cascade=cascade.id, step=send.step, template=send.template, reason=reason)
         return engine.skip(run, send.step, now=now, reason=f"the message was refused: {reason}")
+    if (unfit := next((attempt for attempt in attempts if attempt.state == Fate.UNFIT), None)) is not None:
+        return engine.skip(run, send.step, now=now, reason=f"the message cannot be sent: {unfit.reason}")
     gone = all(attempt.state in {Fate.GONE, Fate.SET_ASIDE} for attempt in attempts)
     if gone and (left := _after(send, delivery.channel)) is not None:
         run = with_event(run, RunEvent(at=now, what="unreachable", step=send.step, reason=delivery.channel.value))

@@ -6,7 +6,7 @@ connection ignores `Retry-After` and loses results (`notifications.firebase.carr
     FirebaseUnusable   the credentials cannot be read, or do not belong to a project
     Unreachable        Google gave no answer; nothing is known
     IdTokenInvalid     the identity token is not one of the project's, or its time is over
-    Unsendable         a message that FCM would not take, whoever it is for
+    Unsendable         a message that FCM would not take
 """
 
 import re
@@ -56,7 +56,7 @@ class IdTokenInvalid(Exception):  # noqa: N818 -- says what is the case
 
 
 class Unsendable(Exception):  # noqa: N818 -- says what is the case
-    """The message is wrong for everybody; `reason` says how."""
+    """FCM would not take what the message became for this member; `reason` says why."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

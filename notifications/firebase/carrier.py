@@ -111,7 +111,7 @@ class FirebaseCarrier:
             body = wire_body(message, endpoint, now=now)
         except Unsendable as error:
             alarm("push.unsendable", label=message.label, reason=error.reason)
-            return Outcome(fate=Fate.REFUSED, reason=error.reason)
+            return Outcome(fate=Fate.UNFIT, reason=error.reason, asked=False)
         if wait > 0:
             await self._around.sleep(wait)
             if (waits := self._paused(endpoint, now=now)) is not None:

@@ -81,6 +81,23 @@ async def test_a_message_that_firebase_refuses_is_stopped_for_everybody_until_an
     assert [phones.titles(f"fid-{member}") for member in (first, second)] == [["two", "one", "two"], ["two", "other"]]
 
 
+async def test_a_name_that_makes_a_message_too_large_stops_it_for_nobody_else(post: Shop, phones: Phones) -> None:
+    text = {"title": "news", "body": "{name}" * 5}
+    await publish(post, a_cascade("news", push("one"), push("two")), templates={"one": {"en": text}})
+    first, second = await post.enrol(displayName="🥐" * 200), await post.enrol(displayName="Ada")
+    before = await alarms(post, "push.unsendable"), await alarms(post, "message_refused")
+
+    for member in (first, second):
+        await with_phone(post, member)
+        await tell(post, member, "news")
+        await later(post, minutes=1)
+
+    assert said(await the_run(post, first, "news"))[0].startswith("not sent: the message cannot be sent: The payload")
+    assert [phones.titles(f"fid-{member}") for member in (first, second)] == [["two"], ["news", "two"]]
+    assert (await alarms(post, "push.unsendable"), await alarms(post, "message_refused")) == (before[0] + 1, before[1])
+    assert len(await inbox(post, first)) == 2
+
+
 async def test_what_may_have_come_is_tried_again_as_firebase_asks_unless_it_is_marketing(
     post: Shop, phones: Phones
 ) -> None:

@@ -229,14 +229,12 @@ async def test_a_message_whose_time_is_over_is_not_sent(phones: Phones, sender: 
     assert phones.ledger() == []
 
 
-async def test_a_payload_that_is_too_large_is_refused_with_an_alarm_and_not_sent(
-    phones: Phones, sender: Sender
-) -> None:
+async def test_a_payload_that_is_too_large_is_unfit_with_an_alarm_and_not_sent(phones: Phones, sender: Sender) -> None:
     before = alarms("push.unsendable")
 
     outcome = await sender.send(body="ұ" * 2_048)
 
-    assert outcome.fate is Fate.REFUSED
+    assert (outcome.fate, outcome.asked) == (Fate.UNFIT, False)
     assert outcome.reason.endswith("it should have at most 4096.")
     assert alarms("push.unsendable") == before + 1
     assert phones.ledger() == []
