@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from http import HTTPStatus
 from itertools import groupby
+from time import sleep
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -88,7 +90,7 @@ def endpoints_of(household: str, person: Person) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Api:
-    """A server, asked without a wait for rates: `variables` are those that it runs by."""
+    """A server, asked as often as it lets: `variables` are those that it runs by."""
 
     url: str
     variables: Mapping[str, str]
@@ -96,8 +98,12 @@ class Api:
     def answer(self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None) -> Any:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         body = {"query": query, "variables": dict(variables or {})}
-        # A year of value that falls due and of messages is done before the clock's answer comes.
-        return HTTP.post(f"{self.url}/graphql", json=body, headers=headers, timeout=3600).json()
+        while True:
+            # A year of value that falls due and of messages is done before the clock's answer comes.
+            response = HTTP.post(f"{self.url}/graphql", json=body, headers=headers, timeout=3600)
+            if response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
+                return response.json()
+            sleep(int(response.headers["Retry-After"]))
 
     def ask(self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None) -> Any:
         answered = self.answer(query, variables, token=token)
