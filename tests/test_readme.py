@@ -43,7 +43,7 @@ def test_every_example_of_the_readme_works_as_printed(wallet: WalletCommand) -> 
             done = subprocess.run(["bash", "-c", text], env=tokens, capture_output=True, text=True, check=True)
             answers.append(json.loads(done.stdout))
         member = answers[2]["data"]["enrolMember"]["member"]["id"]
-        proved, simulated = wallet.run(*printed("audit")), wallet.run(*printed("cascade", ID=member))
+        proved, simulated = as_printed(wallet, "audit"), as_printed(wallet, "cascade", ID=member)
 
     itself, traded, refreshed = granted
     assert (itself["scope"], "refresh_token" in itself) == ("activity:write wallet:read", False)
@@ -107,10 +107,13 @@ def test_every_decision_is_listed() -> None:
     assert listed == {page.name for page in folder.glob("*.md")} - {"README.md"}
 
 
-def printed(command: str, **instead: str) -> list[str]:
-    """The arguments of the one such command that is printed to be pasted, with these words put in."""
-    (line,) = re.findall(rf"^ {{4}}\.venv/bin/wallet ({command} .*)$", README, re.MULTILINE)
-    return [instead.get(word, word) for word in shlex.split(line)]
+def as_printed(wallet: WalletCommand, command: str, **instead: str) -> subprocess.CompletedProcess[str]:
+    """Runs the one such command that is printed to be pasted, with its settings, and with these words put in."""
+    ((settings, line),) = re.findall(
+        rf"^ {{4}}((?:WALLET_\w+=\S+ )*)\.venv/bin/wallet ({command} .*)$", README, re.MULTILINE
+    )
+    variables = dict(each.split("=", 1) for each in settings.split())
+    return wallet.run(*(instead.get(word, word) for word in shlex.split(line)), **variables)
 
 
 def till_token(wallet: WalletCommand, base: str) -> str:
