@@ -56,7 +56,7 @@ class _Joined:
     others: Sequence[str] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Scene:
     """What one transaction has read and is to write: the wallets after what was `posted`, which each step begins."""
 
@@ -209,7 +209,7 @@ async def _read(
         entry = entry_from(document)
         missed.append((wallets[entry.member], entry))
         wallets[entry.member] = apply(*missed[-1])
-    scene = _Scene(programme, now, wallets, missed)
+    scene = _Scene(programme=programme, now=now, wallets=wallets, missed=missed)
     for member in members:
         for entry in due_entries(wallets[member], programme, now=now):
             scene.post(entry)

@@ -165,8 +165,6 @@ async def reserve(
     for _ in range(ATTEMPTS):
         if (known := await find_by_key(store, fresh.member, fresh.key)) is not None:
             return known
-        if actor is not None and (elsewhere := await _used_elsewhere(ledger, fresh, actor)) is not None:
-            return elsewhere
         payer = await payer_of(store, fresh.member)
         problem = await _limit(ledger, fresh)
         decided = fresh
@@ -174,6 +172,8 @@ async def reserve(
             decided = replace(fresh, state=TopUpState.REFUSED, problem=problem, due_at=None)
         if await _keep(store, decided, version=payer.version, actor=actor):
             return decided
+        if actor is not None and (elsewhere := await _used_elsewhere(ledger, fresh, actor)) is not None:
+            return elsewhere
     raise Unavailable("Too much is happening in this wallet at once. Send it again, with the same key.")
 
 
